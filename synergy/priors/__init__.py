@@ -1,0 +1,1 @@
+"""Denoisers: what the prior knows of scenes, and nothing of observations."""

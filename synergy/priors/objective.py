@@ -1,0 +1,97 @@
+"""What a training step minimises.
+
+Denoising score matching with EDM's weighting (Karras et al. 2022): the expectation over clean scenes ``u``,
+noise levels and noise of ``w |D(u + sigma n, sigma) - u|^2``. Its minimiser is ``E[u | u_t]`` for *any*
+positive weight that depends on ``u_t`` and sigma only. We use that freedom to damp pixels that are visibly
+bright: without it a handful of nuclei, hundreds of times brighter than the rms, would own the gradient.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from synergy.priors.network import Params, UNetConfig
+from synergy.priors.scale import scene_scale
+from synergy.priors.schedule import NoiseSchedule
+from synergy.priors.unet import make_unet
+
+
+@dataclasses.dataclass(frozen=True)
+class Amplitudes:
+    """How training scenes are scaled before they are shown to the network.
+
+    Parameters
+    ----------
+    floor
+        Smallest flux scale in nJy/pixel; scenes below it stay faint instead of being blown up.
+    jitter
+        The scale is multiplied by a log-uniform factor between 1/jitter and jitter, because at use it is
+        estimated.
+    faint_fraction
+        Fraction of scenes that are made fainter by a further log-uniform factor of up to 100, as scenes are
+        whose scale is set by the noise.
+    """
+
+    floor: float = 0.05
+    jitter: float = 2.0
+    faint_fraction: float = 0.1
+
+
+def normalise(
+    key: Array,
+    scenes: Float[Array, "n band y x"],
+    band_scale: Float[Array, " band"],
+    pixel_scale: float,
+    amplitudes: Amplitudes,
+) -> Float[Array, "n band y x"]:
+    """Bring scenes in nJy/pixel to normalised units with a jittered scale."""
+    key_jitter, key_faint, key_depth = jax.random.split(key, 3)
+    count = scenes.shape[0]
+    scale = jnp.maximum(scene_scale(scenes, band_scale, pixel_scale), amplitudes.floor)
+    log_jitter = np.log(amplitudes.jitter) * jax.random.uniform(key_jitter, (count,), minval=-1.0, maxval=1.0)
+    is_faint = jax.random.uniform(key_faint, (count,)) < amplitudes.faint_fraction
+    log_depth = jax.random.uniform(key_depth, (count,), maxval=np.log(100.0))
+    scale = scale * jnp.exp(log_jitter + jnp.where(is_faint, log_depth, 0.0))
+    return scenes / (scale[:, None] * band_scale)[:, :, None, None]
+
+
+def pixel_weight(
+    noisy: Float[Array, "n band y x"], sigma: Float[Array, " n"], data_std: float
+) -> Float[Array, "n band y x"]:
+    """Return the loss weight of each pixel: EDM's, damped where the noisy pixel is bright."""
+    variance = (sigma**2 + data_std**2)[:, None, None, None]
+    edm = variance / (sigma[:, None, None, None] * data_std) ** 2
+    return edm / (1.0 + 0.25 * noisy**2 / variance)
+
+
+def denoising_loss(
+    params: Params,
+    key: Array,
+    clean: Float[Array, "n band y x"],
+    network: UNetConfig,
+    schedule: NoiseSchedule,
+) -> Float[Array, ""]:
+    """Return the weighted denoising error of one batch of normalised scenes."""
+    key_sigma, key_noise = jax.random.split(key)
+    sigma = schedule.draw(key_sigma, clean.shape[0])
+    noisy = clean + sigma[:, None, None, None] * jax.random.normal(key_noise, clean.shape)
+    _, apply = make_unet(network)
+    error = apply(params, noisy, sigma) - clean
+    return jnp.mean(pixel_weight(noisy, sigma, network.data_std) * error**2)
+
+
+def denoising_error(
+    params: Params,
+    key: Array,
+    clean: Float[Array, "n band y x"],
+    sigma: Float[Array, ""],
+    network: UNetConfig,
+) -> Float[Array, ""]:
+    """Return the mean squared error at one noise level, in units of sigma squared (1 = nothing removed)."""
+    noise = jax.random.normal(key, clean.shape)
+    _, apply = make_unet(network)
+    mean = apply(params, clean + sigma * noise, jnp.full(clean.shape[0], sigma))
+    return jnp.mean((mean - clean) ** 2) / sigma**2
