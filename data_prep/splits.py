@@ -1,0 +1,22 @@
+"""Train, validation and test, by lineage: stable when data are added, and no galaxy on both sides."""
+
+import hashlib
+
+SPLITS = ("train", "validation", "test")
+
+
+def split_of(lineage: str, validation: float = 0.1, test: float = 0.1) -> str:
+    """Return the split of a lineage, a function of its name alone.
+
+    Parameters
+    ----------
+    lineage
+        Name shared by all snapshots and views of one galaxy.
+    validation, test
+        Fractions of these splits.
+    """
+    digest = hashlib.sha256(lineage.encode()).digest()
+    position = int.from_bytes(digest[:8], "big") / 2**64
+    if position < test:
+        return "test"
+    return "validation" if position < test + validation else "train"
