@@ -1,0 +1,230 @@
+"""From files to one observation: the steps every format shares.
+
+A format (Euclid MER, manifest) only says *where things are*: an `ImageSpec`. This module reads them,
+converts to nJy, turns every mark for "no information" into one mask, measures how correlated the noise is
+(`synergy.io.correlated`), cuts out the requested sky, and writes down in ``meta["notes"]`` whatever it did
+that a user must know.
+"""
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+from astropy.coordinates import SkyCoord
+from jaxtyping import Bool, Float
+
+from synergy.errors import InputError
+from synergy.frame import Frame
+from synergy.io.images import Plane, Window, bits_set, ivar_from
+from synergy.io.noise import CalibratedNoise, allow_for_correlation, noise_from_sky
+from synergy.io.stamps import OFF_CENTRE, centred, centroid
+from synergy.observation import Observation
+from synergy.psf import PSF
+from synergy.units import nanojanskys_per_unit
+
+NOISE_WINDOW = 512
+"""Side in pixels of the part of a wide image on which its noise is measured."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSpec:
+    """Where the parts of one observation lie.
+
+    Parameters
+    ----------
+    name, band
+        Name of the observation and of its band.
+    image, psf
+        The image and its effective PSF.
+    noise, noise_kind
+        Noise map and what it holds; None and ``"estimate"`` to measure uniform noise on the image.
+    zeropoint
+        AB magnitude of one unit, or the header keyword that holds it.
+    mask, mask_bits
+        Mask and the bits of it that mean bad (None: any value but zero).
+    psf_pixel_scale
+        Pixel scale of the PSF stamp in arcsec; that of the image when None.
+    psf_center
+        Where the point source sits in the stamp, (y, x) to half a pixel; its geometric centre when None.
+    gain
+        Electrons per image unit; adds the sources' Poisson noise to an estimated noise.
+    calibration_error
+        Relative error of the flux scale or of the PSF, added to the noise as that share of the image.
+    recentre_psf
+        Move the stamp's centroid to its centre (for formats whose stamps are known to be off).
+    notes
+        What a user must know about images of this kind.
+    """
+
+    name: str
+    band: str
+    image: Plane
+    psf: Plane
+    noise: Plane | None
+    noise_kind: Literal["rms", "variance", "ivar", "estimate"]
+    zeropoint: float | str
+    mask: Plane | None = None
+    mask_bits: tuple[int, ...] | None = None
+    psf_pixel_scale: float | None = None
+    psf_center: tuple[float, float] | None = None
+    gain: float | None = None
+    calibration_error: float = 0.0
+    recentre_psf: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def frame_of(spec: ImageSpec) -> Frame:
+    """Return the frame of the whole image."""
+    header, primary, shape = spec.image.header()
+    header = header if "CTYPE1" in header else primary
+    return Frame.from_header(header, shape, source=str(spec.image))
+
+
+def assemble(spec: ImageSpec, center: SkyCoord | None = None, size: float | None = None) -> Observation:
+    """Read one observation.
+
+    Parameters
+    ----------
+    spec
+        Where its parts lie.
+    center, size
+        Sky position and side in arcsec of the cutout; the whole image when `size` is None.
+
+    Raises
+    ------
+    InputError
+        If any part is missing, damaged or unusable, or `center` is not on the image.
+    """
+    whole = frame_of(spec)
+    notes = list(spec.notes)
+    psf = _read_psf(spec, whole, notes)
+    unit = nanojanskys_per_unit(_zeropoint(spec))
+    frame, window = _window(whole, center, size, spec.image)
+    outer, inner = _surroundings(window, whole.shape)
+    image = spec.image.read(outer).astype(np.float64) * unit
+    bad = ~np.isfinite(image) | _read_mask(spec, outer, image.shape)
+    _require_data(bad, spec, "in the image")
+    image = np.where(bad, 0.0, image)
+    noise = _read_noise(spec, image, bad, outer, max(2, round(psf.fwhm / whole.pixel_scale)))
+    bad |= noise.ivar == 0
+    _require_data(bad[inner], spec, "in the image" if size is None else "in the cutout")
+    meta = {
+        "file": str(spec.image),
+        "zeropoint": _zeropoint(spec),
+        **noise.record,
+        "notes": notes + noise.notes,
+    }
+    return Observation(
+        name=spec.name,
+        band=spec.band,
+        image=image[inner],
+        ivar=noise.ivar[inner],
+        mask=bad[inner],
+        psf=psf,
+        frame=frame,
+        response_error=spec.calibration_error,
+        meta=meta,
+    )
+
+
+def _require_data(bad: Bool[np.ndarray, "y x"], spec: ImageSpec, where: str) -> None:
+    if bad.all():
+        raise InputError(
+            spec.image,
+            f"no usable pixel {where} (all NaN, masked or without a noise value)",
+            "an image with data",
+            "Use another cutout, or leave this image out.",
+        )
+
+
+def _window(
+    frame: Frame, center: SkyCoord | None, size: float | None, source: object
+) -> tuple[Frame, Window]:
+    """Return the frame and the slices of the cutout."""
+    if size is None:
+        return frame, (slice(0, frame.shape[0]), slice(0, frame.shape[1]))
+    try:
+        return frame.cutout(center, max(1, round(size / frame.pixel_scale)))
+    except InputError as error:
+        raise InputError(source, error.found, error.expected, error.remedy) from None
+
+
+def _surroundings(inner: Window, shape: tuple[int, int]) -> tuple[Window, Window]:
+    """Return a window of `NOISE_WINDOW` pixels or more around the cutout, and the cutout's place in it."""
+    outer, place = [], []
+    for part, length in zip(inner, shape, strict=True):
+        grow = max(0, NOISE_WINDOW - (part.stop - part.start) + 1) // 2
+        start, stop = max(0, part.start - grow), min(length, part.stop + grow)
+        outer.append(slice(start, stop))
+        place.append(slice(part.start - start, part.stop - start))
+    return (outer[0], outer[1]), (place[0], place[1])
+
+
+def _zeropoint(spec: ImageSpec) -> float:
+    if not isinstance(spec.zeropoint, str):
+        return float(spec.zeropoint)
+    header, primary, _ = spec.image.header()
+    value = header.get(spec.zeropoint, primary.get(spec.zeropoint))
+    if not isinstance(value, int | float) or isinstance(value, bool) or not np.isfinite(value):
+        raise InputError(
+            f"{spec.image}, keyword {spec.zeropoint}",
+            "nothing" if value is None else repr(value),
+            "the zero point: the AB magnitude of one image unit",
+            "Add the keyword to the header, or give the number in a manifest.",
+        )
+    return float(value)
+
+
+def _read_psf(spec: ImageSpec, whole: Frame, notes: list[str]) -> PSF:
+    """Read the PSF, check that it belongs to the image, and note how it was normalised."""
+    stamp = spec.psf.read().astype(np.float64)
+    scale = spec.psf_pixel_scale or whole.pixel_scale
+    extent, room = np.array(stamp.shape) * scale, np.array(whole.shape) * whole.pixel_scale
+    if (extent > room * (1 + 1e-6)).any():
+        raise InputError(
+            spec.psf,
+            f"a PSF of {extent[1]:.2f} x {extent[0]:.2f} arcsec",
+            f"one no larger than the image ({room[1]:.2f} x {room[0]:.2f} arcsec)",
+            "Check the HDU, the plane and psf.pixel_scale.",
+        )
+    psf = PSF.from_stamp(stamp, scale, source=spec.psf, center=spec.psf_center)
+    total = float(np.sum(stamp))
+    if abs(total - 1.0) > 1e-3:
+        notes.append(f"PSF stamp sums to {total:.4f} (clipped wings); normalised to 1")
+    offset = centroid(psf.image)
+    if np.hypot(*offset) > OFF_CENTRE:
+        text = f"PSF stamp is off-centre by (y, x) = ({offset[0]:+.3f}, {offset[1]:+.3f}) of its pixels"
+        notes.append(text + ("; moved to the centre" if spec.recentre_psf else "; left there"))
+        if spec.recentre_psf:
+            psf = PSF.from_stamp(centred(psf.image), scale, source=spec.psf)
+    return psf
+
+
+def _read_mask(spec: ImageSpec, window: Window, shape: tuple[int, ...]) -> Bool[np.ndarray, "y x"]:
+    if spec.mask is None:
+        return np.zeros(shape, bool)
+    return bits_set(_same_grid(spec.mask, spec).read(window).astype(np.int64), spec.mask_bits)
+
+
+def _read_noise(
+    spec: ImageSpec, image: Float[np.ndarray, "y x"], bad: Bool[np.ndarray, "y x"], window: Window, block: int
+) -> CalibratedNoise:
+    """Return the inverse variance in nJy^-2 from the noise map, or from the image where that is asked."""
+    unit = nanojanskys_per_unit(_zeropoint(spec))
+    if spec.noise is not None:
+        ivar = ivar_from(spec.noise_kind, _same_grid(spec.noise, spec).read(window), spec.noise) / unit**2
+        return allow_for_correlation(image, bad, ivar, block)
+    return noise_from_sky(image, bad, block, None if spec.gain is None else spec.gain / unit, spec.image)
+
+
+def _same_grid(plane: Plane, spec: ImageSpec) -> Plane:
+    """Complain unless a map has the shape of its image."""
+    found, expected = plane.header()[2], spec.image.header()[2]
+    if found != expected:
+        raise InputError(
+            plane,
+            f"shape {found}",
+            f"{expected}, the shape of {spec.image}",
+            "Use the map that belongs to this image.",
+        )
+    return plane

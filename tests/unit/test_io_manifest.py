@@ -1,0 +1,145 @@
+"""Manifests: every kind of entry against arrays that are known."""
+
+import numpy as np
+import pytest
+import yaml
+from astropy.io import fits
+
+from synergy.errors import InputError
+from synergy.io.read import read_observations
+from synergy.psf import PSF
+
+SIZE = 64
+SCALE = 0.168
+
+
+def header(**cards):
+    wcs = {
+        "CTYPE1": "RA---TAN",
+        "CTYPE2": "DEC--TAN",
+        "CRVAL1": 150.0,
+        "CRVAL2": 2.0,
+        "CRPIX1": 32.5,
+        "CRPIX2": 32.5,
+        "CDELT1": -SCALE / 3600,
+        "CDELT2": SCALE / 3600,
+    }
+    return fits.Header(wcs | cards)
+
+
+@pytest.fixture
+def field(tmp_path):
+    """Write a cube of two planes, its noise maps, a mask and a cube of PSFs; return the cube."""
+    rng = np.random.default_rng(0)
+    rms = rng.uniform(1.0, 2.0, (SIZE, SIZE))
+    cube = np.array([1.0, 3.0])[:, None, None] + rms * rng.normal(size=(2, SIZE, SIZE))
+    mask = np.zeros((SIZE, SIZE), np.int32)
+    mask[0, 0], mask[1, 1], mask[2, 2] = 1, 2, 8
+    psfs = np.stack([PSF.gaussian(f, SCALE, 21).image for f in (0.6, 0.8)])
+    fits.writeto(tmp_path / "cube.fits", cube, header())
+    fits.writeto(tmp_path / "psf.fits", psfs)
+    planes = [rms, rms**2, rms**-2]
+    extensions = [fits.ImageHDU(p, name=n) for p, n in zip(planes, ("RMS", "VAR", "IVAR"), strict=True)]
+    fits.HDUList([fits.PrimaryHDU(), *extensions, fits.ImageHDU(mask, name="MASK")]).writeto(
+        tmp_path / "maps.fits"
+    )
+    return cube, rms
+
+
+def entry(**changes):
+    base = {
+        "band": "hsc.i",
+        "image": {"file": "cube.fits", "plane": 1},
+        "noise": {"rms": {"file": "maps.fits", "hdu": "RMS"}},
+        "psf": {"file": "psf.fits", "plane": 1},
+        "zeropoint": 27.0,
+    }
+    return {key: value for key, value in (base | changes).items() if value is not None}
+
+
+def read(folder, *entries, **top):
+    (folder / "field.yaml").write_text(yaml.safe_dump({"images": list(entries), **top}))
+    return read_observations(folder / "field.yaml")
+
+
+def test_planes_noise_maps_and_zero_point(tmp_path, field):
+    cube, rms = field
+    maps = [
+        {"rms": {"file": "maps.fits", "hdu": "RMS"}},
+        {"variance": {"file": "maps.fits", "hdu": 2}},
+        {"ivar": {"file": "maps.fits", "hdu": "IVAR"}},
+    ]
+    unit = 10 ** (0.4 * 4.4)
+    for number, noise in enumerate(maps):
+        (observation,) = read(tmp_path, entry(noise=noise, name=f"i{number}"))
+        np.testing.assert_allclose(observation.image, cube[1] * unit)
+        stated = observation.ivar * observation.meta["variance_inflation"]
+        np.testing.assert_allclose(stated, (rms * unit) ** -2)
+        assert observation.psf.fwhm == pytest.approx(0.8, rel=0.02)
+        assert observation.name == f"i{number}"
+
+
+def test_mask_bits_and_any_value(tmp_path, field):
+    mask = {"file": "maps.fits", "hdu": "MASK"}
+    (some,) = read(tmp_path, entry(mask=mask | {"bits": [0, 3]}))
+    (every,) = read(tmp_path, entry(mask=mask))
+    assert [tuple(p) for p in np.argwhere(some.mask)] == [(0, 0), (2, 2)]
+    assert [tuple(p) for p in np.argwhere(every.mask)] == [(0, 0), (1, 1), (2, 2)]
+
+
+def test_zero_point_from_the_header(tmp_path, field):
+    cube, _ = field
+    fits.writeto(tmp_path / "one.fits", cube[0], header(PHOTZP=25.0))
+    (observation,) = read(tmp_path, entry(image="one.fits", zeropoint="PHOTZP"))
+    np.testing.assert_allclose(observation.image, cube[0] * 10 ** (0.4 * 6.4))
+
+
+def test_noise_is_estimated_only_when_asked(tmp_path, field):
+    rng = np.random.default_rng(1)
+    fits.writeto(tmp_path / "white.fits", rng.normal(0, 2.0, (SIZE, SIZE)), header())
+    (observation,) = read(tmp_path, entry(image="white.fits", noise="estimate", calibration_error=0.1))
+    unit = 10 ** (0.4 * 4.4)
+    assert 1 / observation.ivar[0, 0] == pytest.approx((2.0 * unit) ** 2, rel=0.15)
+    assert observation.response_error == 0.1
+    with pytest.raises(InputError, match="noise"):
+        read(tmp_path, entry(noise=None))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"zeropont": 27}, "unknown key 'images.0.zeropont'"),
+        ({"zeropoint": None}, "no key 'images.0.zeropoint'"),
+        ({"noise": {"rms": "a.fits", "ivar": "b.fits"}}, "exactly one"),
+        ({"gain": 2.0}, "gain goes with"),
+        ({"image": {"file": "cube.fits"}}, "plane"),
+        ({"image": {"file": "cube.fits", "plane": 2}}, r"shape \(2, 64, 64\)"),
+        ({"image": {"file": "cube.fits", "plane": 0, "hdu": 3}}, "no such HDU"),
+        ({"zeropoint": "MAGZERO"}, "MAGZERO"),
+        ({"noise": {"rms": {"file": "psf.fits", "plane": 0}}}, r"shape \(21, 21\)"),
+        ({"mask": {"file": "none.fits"}}, "no such file"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, field, change, complaint):
+    changed = entry(**change)
+    with pytest.raises(InputError, match=complaint):
+        read(tmp_path, changed)
+
+
+def test_root_is_relative_to_the_manifest(tmp_path, field):
+    (tmp_path / "sub").mkdir()
+    assert len(read(tmp_path / "sub", entry(), root="..")) == 1
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("name", ["hst_hsc.yaml", "hst_hsc_pdr3.yaml"])
+def test_example_manifests_are_consistent(shared_data, tmp_path, pytestconfig, name):
+    config = yaml.safe_load((pytestconfig.rootpath / "configs" / "reconstruct" / name).read_text())
+    folder = "hst_hsc_cosmos" if name == "hst_hsc.yaml" else "."
+    config["root"] = str(shared_data / folder)
+    (tmp_path / name).write_text(yaml.safe_dump(config))
+    by_band = {o.band: o for o in read_observations(tmp_path / name, size=6.0)}
+    assert {o.frame.pixel_scale.__round__(3) for o in by_band.values()} == {0.03, 0.168}
+    # F814W covers i and the blue part of z; the galaxies are red.
+    assert 0.85 < by_band["hsc.i"].image.sum() / by_band["hst.F814W"].image.sum() < 1.1
+    assert by_band["hsc.r"].image.sum() < by_band["hsc.i"].image.sum()
