@@ -1,0 +1,236 @@
+"""The one verb: from observations and a prior to posterior draws of the scene."""
+
+import dataclasses
+import hashlib
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from synergy.errors import InputError
+from synergy.frame import Frame
+from synergy.likelihood import GaussianLikelihood
+from synergy.observation import Observation
+from synergy.posterior import Posterior
+from synergy.priors.diffusion import DiffusionPrior
+from synergy.response import respond
+from synergy.sampling.amplitude import estimate_scale
+from synergy.sampling.circulant import CirculantPosterior, circulant_normal
+from synergy.sampling.moment_matching import PriorCovariance, TweedieCovariance
+from synergy.sampling.reverse import sample
+from synergy.sampling.support import support_map
+
+Progress = Callable[[int, int, str], None]
+
+_LAST_SIGMA = 0.2  # last noise level over the error of the best measured mode
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplerSettings:
+    """How draws are made.
+
+    Parameters
+    ----------
+    steps
+        Denoiser evaluations per draw.
+    covariance
+        ``"prior"`` or ``"tweedie"`` (see `synergy.sampling.moment_matching`).
+    iterations
+        Conjugate-gradient steps per evaluation.
+    batch
+        Draws made side by side.
+    attempts
+        How often a diverged draw is made again before giving up.
+    """
+
+    steps: int = 32
+    covariance: str = "prior"
+    iterations: int = 4
+    batch: int = 8
+    attempts: int = 3
+
+
+def reconstruct(
+    observations: Sequence[Observation],
+    prior: DiffusionPrior,
+    key: int | Array = 0,
+    draws: int = 16,
+    settings: SamplerSettings | None = None,
+    frame: Frame | None = None,
+    progress: Progress | None = None,
+) -> Posterior:
+    """Draw scenes that explain all observations at once.
+
+    Parameters
+    ----------
+    observations
+        Images of one patch of sky (see `synergy.read_observations`).
+    prior
+        A diffusion prior (see `synergy.load_prior`).
+    key
+        Seed or JAX key; the same key gives the same draws.
+    draws
+        Number of posterior draws.
+    settings
+        Sampler settings.
+    frame
+        Scene frame; by default the smallest that covers all images with a margin, aligned with the sharpest.
+    progress
+        Called as ``progress(done, total, label)``.
+
+    Returns
+    -------
+    Posterior
+        Draws, their summaries, and how well they fit each image.
+
+    Raises
+    ------
+    InputError
+        If the observations do not fit together or name bands that the prior has not.
+    FloatingPointError
+        If draws keep diverging.
+    """
+    settings = settings or SamplerSettings()
+    observations = respond(observations, prior.bands)
+    started = time.perf_counter()
+    seed = key if isinstance(key, int) else None
+    key = jax.random.key(key) if isinstance(key, int) else key
+    multiple = prior.network.multiple
+    if frame is None:
+        frame = Frame.covering(observations, prior.pixel_scale, multiple=multiple)
+    elif frame.shape[0] % multiple or frame.shape[1] % multiple:
+        raise InputError(
+            "frame",
+            f"{frame.shape[0]}x{frame.shape[1]} pixels",
+            f"multiples of {multiple}",
+            "Use a frame whose sides the prior's network can halve.",
+        )
+    likelihood = GaussianLikelihood.build(observations, frame, prior.bands)
+    in_band_scales = likelihood.rescaled(prior.band_scale)
+    normal = circulant_normal(in_band_scales)
+    scale = estimate_scale(observations, in_band_scales, normal, prior)
+    unit = jnp.float32(scale) * prior.band_scale
+    scaled = likelihood.rescaled(unit)
+    shape = (len(prior.bands), *frame.shape)
+    circulant = CirculantPosterior.diagonalise(scale**2 * normal, prior.covariance, frame.shape)
+    if settings.covariance == "prior":
+        denoiser = PriorCovariance(prior, scaled, prior.covariance, circulant, settings.iterations)
+    elif settings.covariance == "tweedie":
+        denoiser = TweedieCovariance(prior, scaled, settings.iterations)
+    else:
+        raise InputError(
+            "settings.covariance", repr(settings.covariance), "'prior' or 'tweedie'", "Choose one."
+        )
+    key_draws, key_support = jax.random.split(key)
+    sigmas = _noise_levels(prior, scale**2 * normal, settings.steps)
+    normalised, redone = _draw(denoiser, scaled, sigmas, key_draws, (draws, *shape), settings, progress)
+    scenes = normalised * np.asarray(unit)[None, :, None, None]
+    support = support_map(scaled, prior.covariance, circulant, key_support, shape)
+    mean = jnp.asarray(scenes.mean(axis=0))
+    observed = np.zeros(len(prior.bands), bool)
+    for operator in likelihood.operators:
+        observed |= np.asarray(operator.response) > 0
+    good = [int(jnp.sum(noise.ivar > 0)) for noise in likelihood.noises]
+    return Posterior(
+        draws=scenes,
+        frame=frame,
+        bands=prior.bands,
+        chi2=np.asarray(jax.lax.map(jax.jit(likelihood.chi2), jnp.asarray(scenes))),
+        images=tuple(o.name for o in observations),
+        n_pixels=np.asarray(good),
+        residuals={
+            o.name: np.where(np.asarray(noise.ivar) > 0, np.asarray(residual), np.nan)
+            for o, noise, residual in zip(
+                observations, likelihood.noises, likelihood.whitened(mean), strict=True
+            )
+        },
+        residual_frames={o.name: o.frame for o in observations},
+        support=support,
+        observed=observed,
+        band_scale=np.asarray(prior.band_scale, np.float64),
+        meta={
+            "version": version("synergy"),
+            "commit": _commit(),
+            "seed": seed,
+            "prior": prior.id,
+            "scale": float(scale),
+            "settings": dataclasses.asdict(settings),
+            "redone": redone,
+            "seconds": round(time.perf_counter() - started, 2),
+            "config_hash": hashlib.sha256(repr(settings).encode()).hexdigest()[:12],
+            "inputs": [str(o.meta.get("file", o.name)) for o in observations],
+            "notes": {o.name: o.meta.get("notes", []) for o in observations},
+        },
+    )
+
+
+def _noise_levels(
+    prior: DiffusionPrior, normal: Float[np.ndarray, "ky kx band band"], steps: int
+) -> Float[np.ndarray, " level"]:
+    """Return the sampler's noise levels, ending where noise is small beside what the data leave open.
+
+    The best measured mode of the scene is known to ``lambda_max(A^T N^-1 A)^(-1/2)``; steps far below a fraction of
+    it would change nothing, and the last step returns the denoised mean.
+    """
+    sharpest = float(np.linalg.eigvalsh(normal)[..., -1].max()) ** -0.5
+    low = float(np.clip(_LAST_SIGMA * sharpest, prior.schedule.sigma_min, 0.1))
+    return prior.schedule.grid(steps, sigma_min=low)
+
+
+def _draw(
+    denoiser: PriorCovariance | TweedieCovariance,
+    likelihood: GaussianLikelihood,
+    sigmas: Float[np.ndarray, " level"],
+    key: Array,
+    shape: tuple[int, int, int, int],
+    settings: SamplerSettings,
+    progress: Progress | None,
+) -> tuple[Float[np.ndarray, "draw band y x"], int]:
+    """Make all draws in batches of one shape; make diverged ones again."""
+    draws, batch = shape[0], min(settings.batch, shape[0])
+    fit = jax.jit(lambda scenes: jnp.sum(jax.lax.map(likelihood.chi2, scenes), axis=1))
+    data = sum(float(jnp.sum(noise.ivar > 0)) for noise in likelihood.noises)
+    kept: list[np.ndarray] = []
+    redone, rounds = 0, 0
+    limit = settings.attempts + -(-draws // batch)
+    while sum(map(len, kept)) < draws:
+        if rounds == limit:
+            raise FloatingPointError(
+                f"{redone} draws diverged in {rounds} batches of {batch}; the data contradict "
+                "the noise model or each other (zero points, PSFs, masks), or need more `iterations`"
+            )
+        have = sum(map(len, kept))
+
+        def report(step: int, steps: int, have: int = have) -> None:
+            if progress is not None:
+                part = min(batch, draws - have) * step / steps
+                progress(
+                    int(1000 * (have + part)), 1000 * draws, f"draws {have + 1} to {min(have + batch, draws)}"
+                )
+
+        made = sample(denoiser, jax.random.fold_in(key, rounds), (batch, *shape[1:]), sigmas, report)
+        chi2 = np.asarray(fit(made))
+        zero = float(fit(jnp.zeros_like(made[:1]))[0])
+        # A draw that explains the data worse than empty sky has left the posterior.
+        good = np.isfinite(chi2) & (chi2 < max(zero, 2.0 * data))
+        redone += int(np.sum(~good))
+        kept.append(np.asarray(made)[good])
+        rounds += 1
+    return np.concatenate(kept)[:draws], redone
+
+
+def _commit() -> str:
+    """Return the commit of a source checkout, or an empty string for an installed package."""
+    folder = Path(__file__).resolve().parent
+    if not (folder.parent / ".git").exists():
+        return ""
+    done = subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()

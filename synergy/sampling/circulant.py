@@ -1,0 +1,192 @@
+"""Gaussian posteriors under a stationary prior: circulant preconditioner and conjugate gradients.
+
+With a prior covariance ``Sigma`` that is diagonal in Fourier space but for the bands, and the likelihood's
+normal operator ``M = A^T N^-1 A``, every linear solve of this package has the matrix
+
+    H(sigma) = Sigma^-1 + sigma^-2 + M.
+
+``M`` is not circulant: images have edges, pixels, masks and uneven noise. But its circulant part, one real
+symmetric band-by-band matrix per spatial frequency, is an excellent preconditioner, as in T. Chan (1988).
+We read it off by applying ``M``, with each image's noise made even, to point sources near the centre of the
+scene. One eigendecomposition of ``Sigma^-1 + M`` per frequency then inverts ``H`` for *every* sigma.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from synergy.likelihood import GaussianLikelihood
+from synergy.noise import Diagonal
+from synergy.priors.covariance import SpectralCovariance
+
+_PROBES = 6  # one period of 0.3 arcsec pixels on the default scene grid
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class CirculantPosterior:
+    """Circulant part of ``Sigma^-1 + A^T N^-1 A``, diagonalised.
+
+    Parameters
+    ----------
+    vectors
+        Orthonormal eigenvectors at each frequency of ``rfft2``, ``(ky, kx, band, mode)``.
+    values
+        Eigenvalues, ``(ky, kx, mode)``.
+    """
+
+    vectors: Float[Array, "ky kx band mode"]
+    values: Float[Array, "ky kx mode"]
+
+    @classmethod
+    def diagonalise(
+        cls,
+        normal: Float[np.ndarray, "ky kx band band"],
+        covariance: SpectralCovariance,
+        shape: tuple[int, int],
+    ) -> "CirculantPosterior":
+        """Add the prior's precision to a circulant normal operator and diagonalise the sum.
+
+        Parameters
+        ----------
+        normal
+            From `circulant_normal`, in the covariance's units.
+        covariance
+            Prior covariance.
+        shape
+            ``(y, x)`` of the scene.
+        """
+        basis = np.asarray(covariance.basis, np.float64)
+        precision = 1.0 / np.asarray(covariance.spectra(*shape), np.float64)
+        prior = np.einsum("bm,myx,cm->yxbc", basis, precision, basis, optimize=True)
+        values, vectors = np.linalg.eigh(normal + prior)
+        return cls(jnp.asarray(vectors, jnp.float32), jnp.asarray(np.maximum(values, 1e-12), jnp.float32))
+
+    def solve(
+        self, scene: Float[Array, "*draw band y x"], inverse_variance: Float[Array, ""]
+    ) -> Float[Array, "*draw band y x"]:
+        """Return ``(C + inverse_variance)^-1 scene`` with ``C`` the circulant matrix."""
+        gain = 1.0 / (jnp.moveaxis(self.values, -1, 0) + inverse_variance)
+
+        def filtered(part: Array) -> Array:
+            modes = gain * jnp.einsum("yxbm,...byx->...myx", self.vectors, part)
+            return jnp.einsum("yxbm,...myx->...byx", self.vectors, modes)
+
+        spectrum = jnp.fft.rfft2(scene)
+        spectrum = jax.lax.complex(filtered(spectrum.real), filtered(spectrum.imag))
+        return jnp.fft.irfft2(spectrum, s=scene.shape[-2:]).astype(scene.dtype)
+
+
+def circulant_normal(likelihood: GaussianLikelihood) -> Float[np.ndarray, "ky kx band band"]:
+    """Measure the circulant part of a likelihood's normal operator.
+
+    Parameters
+    ----------
+    likelihood
+        Likelihood of the scene. Scaling its scene by a factor scales the result by the factor's square.
+
+    Returns
+    -------
+    array
+        Real symmetric, positive semi-definite band-by-band matrix at each frequency of ``rfft2``.
+    """
+    bands, height, width = likelihood.scene_shape
+    even = dataclasses.replace(likelihood, noises=tuple(_even(noise) for noise in likelihood.noises))
+    matrix = np.zeros((height, width // 2 + 1, bands, bands))
+    for probe in range(_PROBES):
+        y, x = (n // 2 + probe - _PROBES // 2 for n in (height, width))
+        points = np.zeros((bands, bands, height, width), np.float32)
+        points[np.arange(bands), np.arange(bands), y, x] = 1.0
+        responses = np.asarray(_normal_of_batch(even, jnp.asarray(points)), np.float64)
+        spectra = np.fft.rfft2(np.roll(responses, (-y, -x), axis=(2, 3))).real
+        matrix += np.transpose(spectra, (2, 3, 1, 0)) / _PROBES
+    values, vectors = np.linalg.eigh(0.5 * (matrix + matrix.swapaxes(-1, -2)))
+    return (vectors * np.maximum(values, 0.0)[..., None, :]) @ vectors.swapaxes(-1, -2)
+
+
+@jax.jit
+def _normal_of_batch(likelihood: GaussianLikelihood, scenes: Array) -> Array:
+    return jax.vmap(likelihood.normal)(scenes)
+
+
+def _even(noise: Diagonal) -> Diagonal:
+    """Replace a noise map by its mean inverse variance over pixels that carry information."""
+    mean = jnp.sum(noise.ivar) / jnp.maximum(noise.n_pixels, 1).astype(noise.ivar.dtype)
+    return Diagonal(jnp.full_like(noise.ivar, mean))
+
+
+def conjugate_gradient(
+    matrix: Callable[[Array], Array],
+    preconditioner: Callable[[Array], Array],
+    right: Float[Array, "draw band y x"],
+    iterations: int,
+) -> Float[Array, "draw band y x"]:
+    """Solve ``matrix x = right`` for each draw by a fixed number of preconditioned conjugate-gradient steps.
+
+    Parameters
+    ----------
+    matrix, preconditioner
+        Symmetric positive definite linear maps of batches of scenes.
+    right
+        Right-hand sides.
+    iterations
+        Number of steps; fixed, so that nothing waits on a norm and each draw is independent of its
+        neighbours.
+    """
+
+    def dot(a: Array, b: Array) -> Array:
+        return jnp.sum(a * b, axis=(-3, -2, -1), keepdims=True)
+
+    def divide(a: Array, b: Array) -> Array:
+        return jnp.where(b > 0, a / jnp.where(b > 0, b, 1.0), 0.0)
+
+    def body(_: int | Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        solution, residual, direction, rho = carry
+        image = matrix(direction)
+        alpha = divide(rho, dot(direction, image))
+        solution, residual = solution + alpha * direction, residual - alpha * image
+        smoothed = preconditioner(residual)
+        rho_next = dot(residual, smoothed)
+        return solution, residual, smoothed + divide(rho_next, rho) * direction, rho_next
+
+    smoothed = preconditioner(right)
+    carry = (jnp.zeros_like(right), right, smoothed, dot(right, smoothed))
+    return jax.lax.fori_loop(0, iterations, body, carry)[0]
+
+
+@functools.partial(jax.jit, static_argnames="iterations")
+def wiener_mean(
+    likelihood: GaussianLikelihood,
+    covariance: SpectralCovariance,
+    circulant: CirculantPosterior,
+    images: tuple[Float[Array, "..."], ...],
+    iterations: int = 20,
+) -> Float[Array, "draw band y x"]:
+    """Return the posterior mean of a zero-mean Gaussian prior for a batch of data sets.
+
+    Parameters
+    ----------
+    likelihood
+        Likelihood in the covariance's units; its own images are not used.
+    covariance, circulant
+        Prior covariance and the circulant posterior fitted to both.
+    images
+        Data: one array ``(draw, y, x)`` per image.
+    iterations
+        Conjugate-gradient steps.
+    """
+    weighted = tuple(
+        noise.apply_inverse(image) for noise, image in zip(likelihood.noises, images, strict=True)
+    )
+    right = jax.vmap(likelihood.adjoint)(weighted)
+    zero = jnp.zeros((), right.dtype)
+
+    def matrix(x: Array) -> Array:
+        return covariance.apply(x, lambda p: 1.0 / p) + jax.vmap(likelihood.normal)(x)
+
+    return conjugate_gradient(matrix, lambda x: circulant.solve(x, zero), right, iterations)

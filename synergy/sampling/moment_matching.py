@@ -1,0 +1,133 @@
+"""Posterior denoisers by moment matching (Rozet et al. 2024, arXiv 2405.13712).
+
+Given a noisy scene, approximate what is still unknown about the clean one as Gaussian, ``x | x_t ~ N(D,
+V)``. For linear Gaussian data the mean given both is then a regularised least-squares fit around the
+prior's denoised scene:
+
+    D_y = D + V A^T (N + A V A^T)^-1 (y - A D),
+
+exact where the prior is Gaussian. Two covariances are offered.
+
+`PriorCovariance`
+    ``V = (Sigma^-1 + sigma^-2)^-1`` with the fixed, stationary covariance of the prior. No derivative of
+    the network is needed, the system is symmetric whatever the network does, and in scene space it reads
+    ``(V^-1 + A^T N^-1 A) delta = A^T N^-1 (y - A D)``, which a circulant preconditioner solves in a few
+    steps.
+`TweedieCovariance`
+    ``V = sigma^2 dD/dx_t``, the exact conditional covariance of an exact denoiser, by vector-Jacobian
+    products and conjugate gradients in (whitened) data space. A trained network's Jacobian is not quite
+    symmetric, and every step costs a backward pass.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from synergy.likelihood import GaussianLikelihood
+from synergy.priors.covariance import SpectralCovariance
+from synergy.priors.denoiser import Denoiser
+from synergy.sampling.circulant import CirculantPosterior, conjugate_gradient
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PriorCovariance:
+    """Posterior denoiser with the prior's stationary covariance.
+
+    Parameters
+    ----------
+    denoiser
+        Prior denoiser, a pytree.
+    likelihood
+        Likelihood in the denoiser's units.
+    covariance
+        Prior covariance in the same units.
+    circulant
+        Circulant posterior fitted to both.
+    iterations
+        Conjugate-gradient steps.
+    """
+
+    denoiser: Denoiser
+    likelihood: GaussianLikelihood
+    covariance: SpectralCovariance
+    circulant: CirculantPosterior
+    iterations: int = dataclasses.field(default=4, metadata={"static": True})
+
+    def __call__(
+        self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""]
+    ) -> Float[Array, "draw band y x"]:
+        """Return the posterior mean of the clean scenes."""
+        mean = self.denoiser(noisy, sigma)
+        precision = 1.0 / sigma**2
+
+        def matrix(x: Array) -> Array:
+            return self.covariance.apply(x, lambda p: 1.0 / p + precision) + jax.vmap(self.likelihood.normal)(
+                x
+            )
+
+        right = jax.vmap(self.likelihood.score)(mean)
+        step = conjugate_gradient(
+            matrix, lambda x: self.circulant.solve(x, precision), right, self.iterations
+        )
+        return mean + step
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TweedieCovariance:
+    """Posterior denoiser with the covariance from the denoiser's own Jacobian.
+
+    Parameters
+    ----------
+    denoiser, likelihood
+        As for `PriorCovariance`.
+    iterations
+        Conjugate-gradient steps, each one vector-Jacobian product.
+    """
+
+    denoiser: Denoiser
+    likelihood: GaussianLikelihood
+    iterations: int = dataclasses.field(default=3, metadata={"static": True})
+
+    def __call__(
+        self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""]
+    ) -> Float[Array, "draw band y x"]:
+        """Return the posterior mean of the clean scenes."""
+        mean, pullback = jax.vjp(lambda x: self.denoiser(x, sigma), noisy)
+        likelihood = self.likelihood
+
+        def covariance(x: Array) -> Array:
+            return sigma**2 * pullback(x)[0]
+
+        def back(whitened: tuple[Array, ...]) -> Array:
+            coloured = tuple(n.whiten(w) for n, w in zip(likelihood.noises, whitened, strict=True))
+            return jax.vmap(likelihood.adjoint)(coloured)
+
+        def forth(scene: Array) -> tuple[Array, ...]:
+            images = jax.vmap(likelihood.forward)(scene)
+            return tuple(n.whiten(image) for n, image in zip(likelihood.noises, images, strict=True))
+
+        def dot(a: tuple[Array, ...], b: tuple[Array, ...]) -> Array:
+            return sum(
+                (jnp.sum(p * q, axis=(1, 2)) for p, q in zip(a, b, strict=True)), start=jnp.float32(0.0)
+            )
+
+        def add(a: tuple[Array, ...], scale: Array, b: tuple[Array, ...]) -> tuple[Array, ...]:
+            return tuple(p + scale[:, None, None] * q for p, q in zip(a, b, strict=True))
+
+        residual = jax.vmap(likelihood.whitened)(mean)
+        solution = tuple(jnp.zeros_like(r) for r in residual)
+        direction, rho = residual, dot(residual, residual)
+        for _ in range(self.iterations):
+            image = add(direction, jnp.ones_like(rho), forth(covariance(back(direction))))
+            curvature = dot(direction, image)
+            # Non-positive curvature comes from the asymmetry of a learned Jacobian: go no further there.
+            alpha = jnp.where(curvature > 0, rho / jnp.where(curvature > 0, curvature, 1.0), 0.0)
+            solution, residual = add(solution, alpha, direction), add(residual, -alpha, image)
+            rho_next = dot(residual, residual)
+            direction = add(residual, rho_next / jnp.maximum(rho, 1e-30), direction)
+            rho = rho_next
+        return mean + covariance(back(solution))
