@@ -1,0 +1,1 @@
+"""Classical methods, each with the same view of the data: `method(observations, frame, bands)`."""

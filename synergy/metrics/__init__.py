@@ -1,0 +1,1 @@
+"""How good is an estimate: images, photometry, calibration."""
