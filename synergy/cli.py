@@ -1,0 +1,247 @@
+"""The command line: ``synergy demo``, ``train``, ``reconstruct`` and ``info``.
+
+Every verb is a few lines around a library function; what takes long to import is imported inside the verb,
+so that ``synergy --help`` answers at once. Bad input ends with a message on standard error, exit status 2
+and nothing written.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from synergy.errors import InputError
+
+if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
+
+    from synergy.observation import Observation
+    from synergy.posterior import Posterior
+
+app = typer.Typer(
+    name="synergy",
+    help="What does this patch of sky look like at space resolution in every band, and how sure are we?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out, err = Console(), Console(stderr=True)
+
+Draws = Annotated[int, typer.Option(min=1, help="Number of posterior draws.")]
+Seed = Annotated[int, typer.Option(help="Random seed.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+
+
+def main() -> None:
+    """Run the command line; the console entry point."""
+    try:
+        app()
+    except InputError as error:
+        for label, text in (
+            ("error", f"{error.source}"),
+            ("found", error.found),
+            ("expected", error.expected),
+            ("remedy", error.remedy),
+        ):
+            err.print(f"{label + ':':10}{text}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except FloatingPointError as error:
+        err.print(f"failed:   {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+@app.command()
+def demo(
+    out_dir: Annotated[Path, typer.Option("--out", help="Directory for the results.")] = Path("synergy-demo"),
+    draws: Draws = 8,
+    seed: Seed = 0,
+) -> None:
+    """Make a scene, observe it as Euclid and LSST would, and reconstruct it with the shipped prior."""
+    from data_prep.demo import run
+
+    with _progress() as progress:
+        report = run(out_dir, draws, seed, progress)
+    if report is not None:
+        out.print(report)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file of settings, such as configs/train/small.yaml.")],
+    data: Annotated[
+        Path, typer.Option(help="Directory of scenes (scenes-train-*.h5, scenes-validation-*.h5).")
+    ],
+    out_dir: Annotated[Path, typer.Option("--out", help="Directory of the run.")],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an interrupted or prolonged run.")
+    ] = False,
+) -> None:
+    """Train a prior; interrupt and --resume at will."""
+    from synergy.config import load
+    from synergy.train import TrainConfig
+    from synergy.train import train as run
+
+    settings = load(config, TrainConfig)
+    with _progress() as progress:
+        run(settings, data, out_dir, resume=resume, progress=progress)
+    out.print(f"prior: {out_dir / 'prior'}", highlight=False)
+
+
+@app.command()
+def reconstruct(  # noqa: PLR0913 (one per option)
+    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="FITS cutouts or YAML manifests.")],
+    out_file: Annotated[Path, typer.Option("--out", help="The posterior to write, .fits.")],
+    prior: Annotated[
+        str, typer.Option(help="'default', or a directory written by 'synergy train'.")
+    ] = "default",
+    draws: Draws = 16,
+    seed: Seed = 0,
+    layout: Annotated[
+        str | None, typer.Option(help="euclid-mer or manifest; recognised when omitted.")
+    ] = None,
+    center: Annotated[
+        str | None, typer.Option(metavar="RA,DEC", help="Degrees, or 10h00m00s,+02d12m00s.")
+    ] = None,
+    size: Annotated[float | None, typer.Option(metavar="ARCSEC", help="Side of the cutout.")] = None,
+    register: Annotated[
+        bool, typer.Option("--register", help="Align the images by what they show before reconstructing.")
+    ] = False,
+    steps: Annotated[int, typer.Option(min=1, help="Denoiser evaluations per draw.")] = 32,
+    figure: Annotated[Path | None, typer.Option(help="Also draw this figure (.png, .pdf, .svg).")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Sharpen images: draw scenes that explain all of them at once, write the draws and what they say."""
+    for path in filter(None, (out_file, figure)):
+        _check_target(path, overwrite)
+    if figure is not None:
+        from synergy.plot import check_format
+
+        check_format(figure)
+    position = None if center is None else parse_center(center)
+    from synergy.io.read import read_observations
+    from synergy.priors.diffusion import load_prior
+    from synergy.reconstruct import SamplerSettings
+    from synergy.reconstruct import reconstruct as run
+    from synergy.response import respond
+
+    observations = read_observations(files, layout, position, size, register)
+    loaded = load_prior(prior)
+    observations = respond(observations, loaded.bands)
+    with _progress() as progress:
+        posterior = run(
+            observations,
+            loaded,
+            key=seed,
+            draws=draws,
+            settings=SamplerSettings(steps=steps),
+            progress=progress,
+        )
+    posterior.write(out_file)
+    out.print(_image_table(posterior, observations))
+    out.print(_band_table(posterior))
+    out.print(
+        f"written: {out_file}   (synergy info {out_file} shows the notes on each image)", highlight=False
+    )
+    if figure is not None:
+        from synergy.plot import plot_posterior
+
+        plot_posterior(posterior, observations, figure)
+        out.print(f"figure:  {figure}", highlight=False)
+
+
+@app.command()
+def info(
+    file: Annotated[Path, typer.Argument(help="Posterior, images, manifest, prior, run or scenes.")],
+) -> None:
+    """Show what a file holds."""
+    from synergy.info import describe
+
+    for title, lines in describe(file):
+        table = Table(title=title, show_header=False, title_justify="left", box=None, padding=(0, 2, 0, 0))
+        for key, value in lines.items():
+            table.add_row(key, value)
+        out.print(table, markup=False, highlight=False)
+        out.print()
+
+
+def parse_center(text: str) -> "SkyCoord":
+    """Read a sky position: ``RA,DEC`` in degrees, or with units (``10h00m00s,+02d12m00s``).
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    from astropy.coordinates import SkyCoord
+
+    try:
+        ra, dec = text.split(",")
+        plain = all(c not in text for c in "hdm:")
+        return SkyCoord(ra, dec, unit="deg" if plain else ("hourangle", "deg"))
+    except ValueError as error:
+        raise InputError(
+            "--center",
+            repr(text),
+            "RA,DEC in degrees, or such as 10h00m00s,+02d12m00s",
+            "Write both numbers with a comma and no space.",
+        ) from error
+
+
+def _check_target(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise InputError(
+            path, "a file that exists", "a new file", "Choose another name, or pass --overwrite."
+        )
+    if not path.absolute().parent.is_dir():
+        raise InputError(
+            path,
+            f"no directory {path.absolute().parent}",
+            "a file in a directory that exists",
+            "Create the directory first.",
+        )
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int, str], None]]:
+    """Yield a function ``(done, total, label)`` that moves a progress bar on standard error."""
+    columns = (
+        TextColumn("{task.description:28}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err) as bar:
+        task = bar.add_task("starting", total=None)
+        yield lambda done, total, label: bar.update(task, completed=done, total=total, description=label)
+
+
+def _image_table(posterior: "Posterior", observations: list["Observation"]) -> Table:
+    table = Table("image", "pixels", "chi2/pixel", "of pure noise", "response error")
+    by_name = {o.name: o.meta for o in observations}
+    for name, count, value in zip(
+        posterior.images, posterior.n_pixels, posterior.chi2_per_pixel, strict=True
+    ):
+        meta = by_name[name]
+        expected, error = meta.get("expected_chi2"), meta.get("response_error", 0.0)
+        table.add_row(
+            name, str(count), f"{value:.3f}", "1" if expected is None else f"{expected:.3f}", f"{error:.1%}"
+        )
+    return table
+
+
+def _band_table(posterior: "Posterior") -> Table:
+    from synergy.info import fluxes
+
+    table = Table("band", "observed", "flux on the images", "support (median)")
+    support = posterior.support.reshape(len(posterior.bands), -1)
+    for index, (band, seen) in enumerate(zip(posterior.bands, posterior.observed, strict=True)):
+        median = f"{float(sorted(support[index])[support.shape[1] // 2]):.2f}"
+        table.add_row(band, "yes" if seen else "prior only", fluxes(posterior)[index], median)
+    return table

@@ -1,0 +1,182 @@
+"""What a file of ours holds, as sections of short lines."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synergy.errors import InputError
+
+Section = tuple[str, dict[str, str]]
+
+
+def describe(name: Path | str) -> list[Section]:
+    """Return titles and their key-value lines for a posterior, images, a prior, a training run or scenes.
+
+    Parameters
+    ----------
+    name
+        ``posterior.fits``, a Euclid MER cutout, a manifest, a prior's directory or name, a training run's
+        directory, a ``.safetensors`` file or an HDF5 shard of scenes.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or none of these.
+    """
+    path = Path(name)
+    if path.suffix == ".safetensors" and path.is_file():
+        return _safetensors(path)
+    if path.suffix.lower() in _BY_SUFFIX:
+        return _BY_SUFFIX[path.suffix.lower()](path)
+    if path.is_dir() and (path / "config.json").is_file():
+        return _run(path)
+    if path.is_dir() or not path.exists():
+        return _prior(path)
+    raise InputError(
+        path,
+        f"a file ending in '{path.suffix}'",
+        ".fits, .yaml, .h5, .safetensors or the directory of a prior or training run",
+        "Name a file that synergy writes or reads.",
+    )
+
+
+def _fits(path: Path) -> list[Section]:
+    from synergy.io.images import open_fits
+
+    with open_fits(path) as hdus:
+        posterior = {"META", "VERSION"} & set(hdus[0].header) and "DRAWS" in hdus
+    return _posterior(path) if posterior else _images(path)
+
+
+def _posterior(path: Path) -> list[Section]:
+    from synergy.posterior import Posterior
+
+    post = Posterior.read(path)
+    meta = {k: _short(v) for k, v in post.meta.items() if k not in ("notes", "inputs")}
+    ny, nx = post.frame.shape
+    scene = {
+        "draws": str(len(post.draws)),
+        "shape": f"{ny} x {nx} pixels of {post.frame.pixel_scale:.4g} arcsec",
+        "centre": post.frame.center.to_string("hmsdms", precision=2),
+    }
+    bands = {
+        name: f"{flux}, {'observed' if seen else 'prior only'}"
+        for name, seen, flux in zip(post.bands, post.observed, fluxes(post), strict=True)
+    }
+    images = {
+        name: f"chi2 per pixel {value:.3f} of {count} pixels"
+        for name, value, count in zip(post.images, post.chi2_per_pixel, post.n_pixels, strict=True)
+    }
+    notes = {
+        f"{image} ({i})": text
+        for image, texts in post.meta.get("notes", {}).items()
+        for i, text in enumerate(texts, 1)
+    }
+    sections = [
+        ("posterior", scene | meta),
+        ("inputs", dict(enumerate_names(post.meta.get("inputs", [])))),
+        ("bands", bands),
+        ("images", images),
+        ("notes", notes),
+    ]
+    return [section for section in sections if section[1]]
+
+
+def fluxes(posterior: Any) -> list[str]:
+    """Return the flux per band of the sky that the images cover, ``mean +- std nJy``."""
+    total = posterior.flux(posterior.covered)
+    return [f"{m:.4g} +- {s:.2g} nJy" for m, s in zip(total.mean(axis=0), total.std(axis=0), strict=True)]
+
+
+def enumerate_names(names: list[str]) -> list[tuple[str, str]]:
+    """Return names with their numbers, from 1."""
+    return [(str(i), str(name)) for i, name in enumerate(names, start=1)]
+
+
+def _images(path: Path) -> list[Section]:
+    from synergy.io.assemble import frame_of
+    from synergy.io.read import LAYOUTS, detect_layout
+
+    layout = detect_layout(path)
+    lines = {}
+    for spec in LAYOUTS[layout](path):
+        frame = frame_of(spec)
+        lines[spec.name] = (
+            f"{spec.band}, {frame.shape[0]} x {frame.shape[1]} pixels of {frame.pixel_scale:.4g} arcsec, "
+            f"zero point {spec.zeropoint}, noise {spec.noise_kind}"
+        )
+    return [(f"images ({layout})", lines)]
+
+
+def _prior(name: Path) -> list[Section]:
+    from synergy.priors.diffusion import read_card
+
+    return [(f"prior {name}", {key: _short(value) for key, value in read_card(name).items()})]
+
+
+def _run(path: Path) -> list[Section]:
+    sections = [
+        ("training run", {k: _short(v) for k, v in json.loads((path / "config.json").read_text()).items()})
+    ]
+    log = path / "log.csv"
+    if log.is_file() and len(rows := log.read_text().splitlines()) > 1:
+        sections.append(("last step", dict(zip(rows[0].split(","), rows[-1].split(","), strict=True))))
+    return sections
+
+
+def _scenes(path: Path) -> list[Section]:
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            attributes = {str(k): _short(v) for k, v in file.attrs.items()}
+            arrays: dict[str, str] = {}
+            file.visititems(
+                lambda key, item: arrays.update({key: _array(item)} if hasattr(item, "shape") else {})
+            )
+    except OSError as error:
+        raise InputError(
+            path, str(error), "an HDF5 file", "Check the path, or make the file again."
+        ) from error
+    return [("scenes", attributes), ("arrays", arrays)]
+
+
+def _safetensors(path: Path) -> list[Section]:
+    from safetensors import SafetensorError, safe_open
+
+    card = path.with_name("prior.json")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = {k: _short(v) for k, v in (file.metadata() or {}).items()}
+            arrays = {key: _array(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (OSError, SafetensorError) as error:
+        raise InputError(path, str(error), "a safetensors file", "Copy the file again.") from error
+    sections = _prior(path.parent) if card.is_file() else [("metadata", metadata)]
+    return [*sections, ("arrays", arrays)]
+
+
+def _array(array: Any) -> str:
+    return f"{array.dtype} {' x '.join(str(n) for n in array.shape) or 'scalar'}"
+
+
+def _short(value: Any, limit: int = 200) -> str:
+    """Return a value on one line of bounded length."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+_BY_SUFFIX: dict[str, Callable[[Path], list[Section]]] = {
+    ".fits": _fits,
+    ".fit": _fits,
+    ".fz": _fits,
+    ".gz": _fits,
+    ".yaml": _images,
+    ".yml": _images,
+    ".h5": _scenes,
+    ".hdf5": _scenes,
+}
