@@ -201,6 +201,7 @@ def write_observations(observations: Sequence[Observation], path: Path) -> None:
                 "name": observation.name,
                 "image": {"file": path.name, "hdu": name},
                 "noise": {"ivar": {"file": path.name, "hdu": f"{name}_IVAR"}},
+                "correlated": False,
                 "psf": {"file": path.name, "hdu": f"{name}_PSF", "pixel_scale": observation.psf.pixel_scale},
                 "zeropoint": NJY_ZEROPOINT,
             }

@@ -73,7 +73,7 @@ def demo(
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="YAML file of settings, such as configs/train/small.yaml.")],
+    config: Annotated[Path, typer.Argument(help="YAML file of settings, such as configs/train/laptop.yaml.")],
     data: Annotated[
         Path, typer.Option(help="Directory of scenes (scenes-train-*.h5, scenes-validation-*.h5).")
     ],
@@ -83,6 +83,7 @@ def train(
     ] = False,
 ) -> None:
     """Train a prior; interrupt and --resume at will."""
+    from synergy.card import write_model_card
     from synergy.config import load
     from synergy.train import TrainConfig
     from synergy.train import train as run
@@ -91,6 +92,7 @@ def train(
     with _progress() as progress:
         run(settings, data, out_dir, resume=resume, progress=progress)
     out.print(f"prior: {out_dir / 'prior'}", highlight=False)
+    out.print(f"card:  {write_model_card(out_dir)}", highlight=False)
 
 
 @app.command()

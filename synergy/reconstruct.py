@@ -175,8 +175,8 @@ def _noise_levels(
 ) -> Float[np.ndarray, " level"]:
     """Return the sampler's noise levels, ending where noise is small beside what the data leave open.
 
-    The best measured mode of the scene is known to ``lambda_max(A^T N^-1 A)^(-1/2)``; steps far below a fraction of
-    it would change nothing, and the last step returns the denoised mean.
+    The best measured mode of the scene is known to ``lambda_max(A^T N^-1 A)^(-1/2)``; steps far below a
+    fraction of it would change nothing, and the last step returns the denoised mean.
     """
     sharpest = float(np.linalg.eigvalsh(normal)[..., -1].max()) ** -0.5
     low = float(np.clip(_LAST_SIGMA * sharpest, prior.schedule.sigma_min, 0.1))

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from synergy.errors import InputError
 from synergy.frame import Frame
 from synergy.io.images import Plane, Window, bits_set, ivar_from
-from synergy.io.noise import CalibratedNoise, allow_for_correlation, noise_from_sky
+from synergy.io.noise import CalibratedNoise, allow_for_correlation, independent, noise_from_sky
 from synergy.io.stamps import OFF_CENTRE, centred, centroid
 from synergy.observation import Observation
 from synergy.psf import PSF
@@ -48,6 +48,9 @@ class ImageSpec:
         Where the point source sits in the stamp, (y, x) to half a pixel; its geometric centre when None.
     gain
         Electrons per image unit; adds the sources' Poisson noise to an estimated noise.
+    correlated
+        Whether the noise of neighbouring pixels may be correlated, so that the noise map must be checked on
+        blank sky.
     calibration_error
         Relative error of the flux scale or of the PSF, added to the noise as that share of the image.
     recentre_psf
@@ -68,6 +71,7 @@ class ImageSpec:
     psf_pixel_scale: float | None = None
     psf_center: tuple[float, float] | None = None
     gain: float | None = None
+    correlated: bool = True
     calibration_error: float = 0.0
     recentre_psf: bool = False
     notes: tuple[str, ...] = ()
@@ -213,6 +217,8 @@ def _read_noise(
     unit = nanojanskys_per_unit(_zeropoint(spec))
     if spec.noise is not None:
         ivar = ivar_from(spec.noise_kind, _same_grid(spec.noise, spec).read(window), spec.noise) / unit**2
+        if not spec.correlated:
+            return independent(ivar)
         return allow_for_correlation(image, bad, ivar, block)
     return noise_from_sky(image, bad, block, None if spec.gain is None else spec.gain / unit, spec.image)
 

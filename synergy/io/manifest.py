@@ -83,13 +83,18 @@ class NoiseEntry(_Strict):
 
 
 class ImageEntry(_Strict):
-    """One image."""
+    """One image.
+
+    `gain` goes with ``noise: estimate``. `correlated: false` says that the noise map is right and its pixels
+    independent, as in images that were never resampled; otherwise blank sky decides how far to raise it.
+    """
 
     band: str
     name: str | None = None
     image: Annotated[PlaneEntry, BeforeValidator(_named)]
     noise: Literal["estimate"] | NoiseEntry
     gain: float | None = Field(None, gt=0)
+    correlated: bool = True
     mask: Annotated[MaskEntry | None, BeforeValidator(_named)] = None
     psf: Annotated[PSFEntry, BeforeValidator(_named)]
     zeropoint: float | str
@@ -120,6 +125,7 @@ class ImageEntry(_Strict):
             psf_pixel_scale=self.psf.pixel_scale,
             psf_center=self.psf.center,
             gain=self.gain,
+            correlated=self.correlated,
             calibration_error=self.calibration_error,
             recentre_psf=self.psf.recentre,
         )

@@ -31,6 +31,18 @@ class CalibratedNoise:
     notes: list[str]
 
 
+def independent(ivar: Float[np.ndarray, "y x"]) -> CalibratedNoise:
+    """Take a noise map at its word: independent pixels of the stated variance.
+
+    Parameters
+    ----------
+    ivar
+        Stated inverse variance.
+    """
+    record = {"correlation_factor": 1.0, "variance_inflation": 1.0, "expected_chi2": 1.0}
+    return CalibratedNoise(ivar, record, ["noise taken as independent between pixels, as the manifest says"])
+
+
 def allow_for_correlation(
     image: Float[np.ndarray, "y x"], bad: Bool[np.ndarray, "y x"], ivar: Float[np.ndarray, "y x"], block: int
 ) -> CalibratedNoise:

@@ -7,6 +7,7 @@ bright: without it a handful of nuclei, hundreds of times brighter than the rms,
 """
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,8 @@ class Amplitudes:
         Fraction of scenes that are made fainter by a further log-uniform factor of up to 100, as scenes are
         whose scale is set by the noise.
     """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # in configuration files
 
     floor: float = 0.05
     jitter: float = 2.0

@@ -7,6 +7,7 @@ one, so that the very small sigmas that bright, high signal-to-noise scenes need
 """
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,8 @@ class NoiseSchedule:
     rho
         Exponent of the sampler's grid; 7 spends most steps at small sigma.
     """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # in configuration files
 
     sigma_min: float = 1e-3
     sigma_max: float = 40.0

@@ -114,6 +114,7 @@ def test_truth_and_observations_come_back_from_disk(outcome):
         assert (after.name, after.band) == (before.name, before.band)
         np.testing.assert_allclose(after.image, before.image, rtol=1e-5, atol=1e-6 * before.image.max())
         np.testing.assert_allclose(after.psf.image, before.psf.image, atol=1e-6 * before.psf.image.max())
+        np.testing.assert_allclose(after.ivar, before.ivar, rtol=1e-5)
         assert after.psf.pixel_scale == before.psf.pixel_scale
         matrix, offset = after.frame.affine_to(before.frame)
         np.testing.assert_allclose(matrix, np.eye(2), atol=1e-6)
