@@ -42,7 +42,7 @@ class Pose:
     axis_ratio
         Shortening of the minor axis by inclination.
     position_angle
-        Direction of the major axis, radians.
+        Direction of the major axis, radians from x towards y.
     spin
         Rotation within the galaxy's own plane before it is inclined, radians.
     mirrored

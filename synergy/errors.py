@@ -24,3 +24,7 @@ class InputError(ValueError):
     def __init__(self, source: object, found: str, expected: str, remedy: str) -> None:
         self.source, self.found, self.expected, self.remedy = str(source), found, expected, remedy
         super().__init__(f"{source}: found {found}; expected {expected}. {remedy}")
+
+    def __reduce__(self) -> tuple[type["InputError"], tuple[str, str, str, str]]:
+        """Rebuild from the parts, so that worker processes can hand it back."""
+        return type(self), (self.source, self.found, self.expected, self.remedy)

@@ -23,6 +23,8 @@ from synergy.errors import InputError
 
 TYPES = ("E", "Sbc", "Scd", "Im")
 
+_FINEST = 20.0  # Angstrom, about the step of the spectra
+
 _SPECLITE = (
     {f"lsst.{b}": f"lsst2023-{b}" for b in "ugrizy"}
     | {f"hsc.{b}": f"hsc2017-{b}" for b in "grizy"}
@@ -83,7 +85,12 @@ def filter_curve(band: str) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, 
     from speclite.filters import load_filter
 
     curve = load_filter(_SPECLITE[band])
-    return np.asarray(curve.wavelength, np.float64), np.asarray(curve.response, np.float64)
+    wavelength, transmission = (np.asarray(a, np.float64) for a in (curve.wavelength, curve.response))
+    # Where a curve is one long straight line (red leaks), spectra need a finer grid than the filter does.
+    wide = np.flatnonzero(np.diff(wavelength) > _FINEST)
+    between = [np.arange(wavelength[i], wavelength[i + 1], _FINEST)[1:] for i in wide]
+    fine = np.sort(np.concatenate([wavelength, *between]))
+    return fine, np.interp(fine, wavelength, transmission)
 
 
 @functools.cache

@@ -256,7 +256,7 @@ def train(
     state, statistics, spent = _start(config, train_shards, out, resume)
     step = make_step(config, statistics, train_shards.pixel_scale)
     clock, cores = time.perf_counter(), time.process_time()
-    first = int(state.step)
+    first, losses = int(state.step), []
     for index in range(first, config.steps):
         scenes = train_shards.crops(np.random.default_rng([config.seed, 3, index]), config.batch, config.crop)
         new, loss = step(state, jnp.asarray(scenes))
@@ -266,6 +266,7 @@ def train(
                 "checkpoint is kept. Lower the learning rate or look at the scenes."
             )
         state, done = new, index + 1
+        losses.append(float(loss))
         if progress is not None:
             progress(done, config.steps, f"loss {float(loss):.3f}")
         last = done == config.steps
@@ -274,7 +275,8 @@ def train(
                 "seconds": spent["seconds"] + time.perf_counter() - clock,
                 "core_seconds": spent["core_seconds"] + time.process_time() - cores,
             }
-            row = {"step": done, "loss": float(loss)} | total
+            row = {"step": done, "loss": float(np.mean(losses))} | total
+            losses = []
             if last or done % config.validate_every == 0:
                 row |= validation_curve(state.average, config, statistics, held_out)
             _append_log(out / LOG, row)

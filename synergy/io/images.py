@@ -32,7 +32,8 @@ def open_fits(path: Path) -> Iterator[fits.HDUList]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", fits.verify.VerifyWarning)  # odd cards are harmless
             warnings.filterwarnings("error", ".*truncated.*", AstropyUserWarning)
-            with fits.open(path) as hdus:
+            # Opened by hand: astropy leaves the handle of a truncated file open.
+            with path.open("rb") as file, fits.open(file) as hdus:
                 yield hdus
     except InputError:
         raise
