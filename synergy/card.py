@@ -134,7 +134,7 @@ def _loss_figure(rows: list[dict[str, str]]) -> "Figure":
         if points:
             right.plot(*np.transpose(points), marker=".", label=key.removeprefix("error_"))
     right.set(xlabel="step", ylabel="held-out error / sigma²", yscale="log")
-    right.legend(title="sigma", fontsize="small", ncols=2)
+    right.legend(title="sigma", fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
@@ -149,7 +149,7 @@ def _samples_figure(scenes: Float[np.ndarray, "draw band y x"], prior: Diffusion
     columns = 6
     figure = Figure(figsize=(columns * 1.8, -(-len(scenes) // columns) * 1.8), layout="constrained")
     for axes, planes in zip(figure.subplots(-(-len(scenes) // columns), columns).flat, colour, strict=False):
-        axes.imshow(make_lupton_rgb(*planes, minimum=-0.02, stretch=0.5, Q=8), origin="lower")
+        axes.imshow(make_lupton_rgb(*planes, minimum=-0.01, stretch=0.2, Q=8), origin="lower")
         axes.set_axis_off()
     return figure
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from synergy.card import write_model_card
 from synergy.errors import InputError
 from synergy.io.checkpoint import load_checkpoint, save_checkpoint
 from synergy.io.shards import SceneShards
@@ -105,6 +106,9 @@ def test_training_lowers_the_held_out_error(scenes, tmp_path):
     start = time.perf_counter()
     prior = train(config, scenes, tmp_path / "run")
     assert time.perf_counter() - start < 120
+    text = write_model_card(tmp_path / "run", draws=2, steps=4).read_text()
+    assert "**Steps**: 150 of batch 4, crops of 16 pixels" in text
+    assert {"loss.png", "samples.png"} <= {path.name for path in (tmp_path / "run" / "prior").iterdir()}
     card = json.loads((tmp_path / "run" / "prior" / "prior.json").read_text())
     assert card["training"]["steps"] == 150
     # The EDM skip alone leaves s^2/(s^2 + sigma^2) of the noise; training must do much better at sigma = 1.
