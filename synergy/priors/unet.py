@@ -5,9 +5,10 @@ Preconditioning follows EDM (Karras et al. 2022, sec. 5): the network ``F`` sees
     D(x_t, sigma) = (c_skip + (1 - c_skip) F_1) x_t + c_out F_0
 
 with the usual ``c_skip = s^2/(sigma^2 + s^2)``, ``c_out = sigma s/sqrt(sigma^2 + s^2)`` and input scaling
-``c_in = 1/sqrt(sigma^2 + s^2)`` for data of standard deviation ``s``. The second output ``F_1`` is ours, a gate
-between shrinking a pixel and passing it on: a nucleus is tens of times brighter than ``s``, so it stands out of
-noise that the fixed skip would drown it in. At small sigma the gate fades away with ``1 - c_skip``.
+``c_in = 1/sqrt(sigma^2 + s^2)`` for data of standard deviation ``s``. The second output ``F_1`` is ours, a
+gate between shrinking a pixel and passing it on: a nucleus is tens of times brighter than ``s``, so it
+stands out of noise that the fixed skip would drown it in. At small sigma the gate fades away with ``1 -
+c_skip``.
 
 Galaxies span four decades of surface brightness, so the *input features* are companded: besides the linear
 value each band enters as ``asinh(x_t / a)`` at noise-relative and fixed scales ``a``. The diffused variable
