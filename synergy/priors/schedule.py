@@ -35,9 +35,9 @@ class NoiseSchedule:
 
     sigma_min: float = 1e-3
     sigma_max: float = 40.0
-    log_mean: float = -1.0
-    log_std: float = 1.7
-    uniform_fraction: float = 0.3
+    log_mean: float = -1.2
+    log_std: float = 1.6
+    uniform_fraction: float = 0.2
     rho: float = 7.0
 
     def grid(

@@ -2,13 +2,13 @@
 
 Preconditioning follows EDM (Karras et al. 2022, sec. 5): the network ``F`` sees inputs of unit size, and
 
-    D(x_t, sigma) = (c_skip + (1 - c_skip) F_1) x_t + c_out F_0
+    D(x_t, sigma) = c_skip x_t + c_out (F_0 + F_1 * c_in x_t)
 
 with the usual ``c_skip = s^2/(sigma^2 + s^2)``, ``c_out = sigma s/sqrt(sigma^2 + s^2)`` and input scaling
-``c_in = 1/sqrt(sigma^2 + s^2)`` for data of standard deviation ``s``. The second output ``F_1`` is ours, a
-gate between shrinking a pixel and passing it on: a nucleus is tens of times brighter than ``s``, so it
-stands out of noise that the fixed skip would drown it in. At small sigma the gate fades away with ``1 -
-c_skip``.
+``c_in = 1/sqrt(sigma^2 + s^2)`` for data of standard deviation ``s``. The second output ``F_1`` is
+ours, a gate: it lets a pixel far brighter than ``s`` (a nucleus) be corrected in proportion to its own value.
+(A gate that fades at small sigma, ``(1 - c_skip) F_1 x_t``, learned more slowly: after a thousand steps its
+held-out error was twice as large at sigma 1, and three times at sigma 0.03.)
 
 Galaxies span four decades of surface brightness, so the *input features* are companded: besides the linear
 value each band enters as ``asinh(x_t / a)`` at noise-relative and fixed scales ``a``. The diffused variable
@@ -102,7 +102,8 @@ def _network(x: Float[Array, "n y x b"], sigma: Float[Array, " n"], config: UNet
     heads = _depth_to_space(_conv(2 * config.bands * config.patch**2, "heads", zero=True)(h), config.patch)
     additive, gate = jnp.split(heads, 2, axis=-1)
     skip = s2 / (sig**2 + s2)
-    return (skip + (1.0 - skip) * gate) * x + sig * jnp.sqrt(s2) / total * additive
+    out = sig * jnp.sqrt(s2) / total
+    return skip * x + out * (additive + gate * scaled)
 
 
 def make_unet(

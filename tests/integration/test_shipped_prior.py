@@ -1,0 +1,62 @@
+"""The shipped prior on the demonstration scene, on which it was not trained: the claims of the README."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data_prep.demo import make_demo
+from synergy import SamplerSettings, load_prior, reconstruct
+from synergy.baselines.wiener import wiener
+from synergy.metrics.calibration import coverage
+from synergy.metrics.image import nmse
+from synergy.metrics.photometry import total_flux_error
+from synergy.priors.diffusion import read_card
+from synergy.survey import SCENE_BANDS
+
+
+@pytest.fixture(scope="module")
+def demo():
+    """Return truth, observations and an eight-draw posterior of the demonstration scene."""
+    truth, frame, observations = make_demo(0)
+    posterior = reconstruct(observations, load_prior("default"), 0, 8, SamplerSettings(), frame)
+    return truth, frame, observations, posterior
+
+
+def test_posterior_mean_beats_the_wiener_solution(demo):
+    truth, frame, observations, posterior = demo
+    ratio = nmse(posterior.mean, truth) / nmse(wiener(observations, frame, SCENE_BANDS).scene, truth)
+    by_band = dict(zip(SCENE_BANDS, ratio, strict=True))
+    assert max(by_band.values()) < 1.0, by_band
+    assert max(by_band[f"lsst.{b}"] for b in "griz") <= 0.5, by_band
+
+
+def test_fluxes_fit_and_intervals(demo):
+    truth, _, _, posterior = demo
+    assert np.all(np.abs(total_flux_error(posterior.mean, truth)[1:]) < 0.05)
+    assert np.all(posterior.chi2_per_pixel < 1.6)
+    inside_68, inside_95 = (float(np.mean(level)) for level in coverage(posterior.draws, truth))
+    assert 0.5 < inside_68 < 0.9
+    assert 0.85 < inside_95 < 0.995
+    assert posterior.meta["redone"] == 0
+    assert posterior.observed.all()
+
+
+def test_same_seed_same_draws(demo):
+    _, frame, observations, _ = demo
+    settings = SamplerSettings(steps=4, batch=2)
+    first, again = (reconstruct(observations, load_prior("default"), 3, 2, settings, frame) for _ in range(2))
+    np.testing.assert_array_equal(first.draws, again.draws)
+    assert np.abs(first.draws[0] - first.draws[1]).max() > 0
+
+
+def test_prior_runs_at_any_multiple_of_eight_and_its_card_says_what_it_is():
+    prior, card = load_prior("default"), read_card("default")
+    assert prior.bands == SCENE_BANDS
+    assert prior.network.multiple == 8
+    for shape in ((64, 64), (40, 88)):
+        noisy = jax.random.normal(jax.random.key(0), (1, 10, *shape))
+        assert bool(jnp.all(jnp.isfinite(prior(noisy, jnp.float32(0.5)))))
+    assert card["training"]["steps"] > 0
+    assert card["training"]["core_hours"] > 0
+    assert {"bands", "pixel_scale", "validation", "schedule", "network"} <= card.keys()
