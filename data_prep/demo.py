@@ -110,7 +110,7 @@ def compare(
 
 
 def run(
-    out: Path, draws: int = 8, seed: int = 0, progress: Callable[[int, int, str], None] | None = None
+    out: Path, draws: int = 16, seed: int = 0, progress: Callable[[int, int, str], None] | None = None
 ) -> rich.table.Table:
     """Make the demonstration, reconstruct it with the shipped prior, and write everything.
 

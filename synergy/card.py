@@ -81,15 +81,14 @@ arcsec per pixel, in units of each scene's flux scale. {weights / 1e6:.2f} milli
 ## Training
 
 - **Data**: {training["scenes"]} scenes made by `python -m data_prep.make_scenes configs/mock/scenes.yaml`:
-galaxy images of the
-  EAGLE simulation (SKIRT; Schaye et al. 2015, Crain et al. 2015, McAlpine et al. 2016, Trayford et al.
-  2017), colours of galaxies observed with HST (F606W, F814W, F125W), sizes, magnitudes and redshifts of the
-  COSMOS catalogue (GalSim).
+  galaxy images of the EAGLE simulation (SKIRT; Schaye et al. 2015, Crain et al. 2015, McAlpine et al. 2016,
+  Trayford et al. 2017), colours of galaxies observed with HST (F606W, F814W, F125W), sizes, magnitudes and
+  redshifts of the COSMOS catalogue (GalSim).
 - **Split**: by galaxy lineage, all snapshots of one galaxy together; validation scenes hold galaxies never
-trained on.
+  trained on.
 - **Steps**: {training["steps"]} of batch {training["config"]["batch"]}, crops of
-{training["config"]["crop"]} pixels;
-  {training["core_hours"]:.2f} core-hours ({training["hours"]:.2f} hours) on {training["devices"]}.
+  {training["config"]["crop"]} pixels; {training["core_hours"]:.2f} core-hours
+  ({training["hours"]:.2f} hours) on {training["devices"]}.
 
 ![Loss and held-out error](loss.png)
 

@@ -59,7 +59,7 @@ def main() -> None:
 @app.command()
 def demo(
     out_dir: Annotated[Path, typer.Option("--out", help="Directory for the results.")] = Path("synergy-demo"),
-    draws: Draws = 8,
+    draws: Draws = 16,
     seed: Seed = 0,
 ) -> None:
     """Make a scene, observe it as Euclid and LSST would, and reconstruct it with the shipped prior."""

@@ -17,9 +17,9 @@ from synergy.survey import SCENE_BANDS
 
 @pytest.fixture(scope="module")
 def demo():
-    """Return truth, observations and an eight-draw posterior of the demonstration scene."""
+    """Return truth, observations and a posterior of sixteen draws, the default, of the demonstration scene."""
     truth, frame, observations = make_demo(0)
-    posterior = reconstruct(observations, load_prior("default"), 0, 8, SamplerSettings(), frame)
+    posterior = reconstruct(observations, load_prior("default"), 0, 16, frame=frame)
     return truth, frame, observations, posterior
 
 

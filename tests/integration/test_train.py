@@ -107,7 +107,7 @@ def test_training_lowers_the_held_out_error(scenes, tmp_path):
     prior = train(config, scenes, tmp_path / "run")
     assert time.perf_counter() - start < 120
     text = write_model_card(tmp_path / "run", draws=2, steps=4).read_text()
-    assert "**Steps**: 150 of batch 4, crops of 16 pixels" in text
+    assert "**Steps**: 150 of batch 4, crops of 16 pixels" in " ".join(text.split())
     assert {"loss.png", "samples.png"} <= {path.name for path in (tmp_path / "run" / "prior").iterdir()}
     card = json.loads((tmp_path / "run" / "prior" / "prior.json").read_text())
     assert card["training"]["steps"] == 150
