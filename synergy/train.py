@@ -279,10 +279,12 @@ def train(
             losses = []
             if last or done % config.validate_every == 0:
                 row |= validation_curve(state.average, config, statistics, held_out)
+            # The prior first: it refuses weights that have diverged, before they replace a good state.
+            _as_prior(config, state, statistics, train_shards).save(
+                out / "prior", _card(config, train_shards, row, total)
+            )
             _append_log(out / LOG, row)
             _save(out, state, statistics, total)
-            prior = _as_prior(config, state, statistics, train_shards)
-            prior.save(out / "prior", _card(config, train_shards, row, total))
     return _as_prior(config, state, statistics, train_shards)
 
 

@@ -77,7 +77,19 @@ class DiffusionPrior:
         return apply(self.params, noisy, jnp.full(noisy.shape[0], sigma, noisy.dtype))
 
     def save(self, folder: Path, card: dict[str, Any]) -> None:
-        """Write the prior to a directory; `card` adds to the fields that loading needs."""
+        """Write the prior to a directory; `card` adds to the fields that loading needs.
+
+        Raises
+        ------
+        FloatingPointError
+            If a weight cannot be stored in half precision, which means that training has diverged.
+        """
+        largest = max(float(jnp.max(jnp.abs(v))) for group in self.params.values() for v in group.values())
+        if not largest < float(np.finfo(np.float16).max):
+            raise FloatingPointError(
+                f"{folder}: a weight has grown to {largest:.3g}, the network has diverged; the state of the "
+                "last checkpoint is kept"
+            )
         tensors = {
             f"net|{module}|{name}": np.asarray(
                 value, np.float16
