@@ -117,10 +117,6 @@ class GaussianLikelihood:
         planes = jnp.einsum("ib,byx->iyx", response, scene, precision=jax.lax.Precision.HIGHEST)
         return tuple(operator.image(plane) for operator, plane in zip(self.operators, planes, strict=True))
 
-    def predict(self, scene: Float[Array, "band y x"]) -> Images:
-        """Return the images that a scene predicts, nJy/pixel; for this linear model the same as `forward`."""
-        return self.forward(scene)
-
     def residuals(self, scene: Float[Array, "band y x"]) -> Images:
         """Return data minus prediction, nJy/pixel."""
         return jax.tree_util.tree_map(jnp.subtract, self.images, self.forward(scene))

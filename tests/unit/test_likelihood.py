@@ -85,15 +85,13 @@ def test_against_dense_matrices(likelihood):
     every = jax.jit(
         lambda lk, x: (
             lk.forward(x),
-            lk.predict(x),
             lk.residuals(x),
             lk.adjoint(lk.images),
             lk.data_adjoint(),
         )
     )
-    forward, predicted, residuals, adjoint, data_adjoint = every(likelihood, scene)
+    forward, residuals, adjoint, data_adjoint = every(likelihood, scene)
     np.testing.assert_allclose(flat(forward), A @ x, rtol=1e-10)
-    np.testing.assert_allclose(flat(predicted), A @ x, rtol=1e-10)
     np.testing.assert_allclose(flat(residuals), y - A @ x, atol=1e-10)
     np.testing.assert_allclose(np.ravel(adjoint), A.T @ y, atol=1e-10)
     np.testing.assert_allclose(np.ravel(data_adjoint), A.T @ (ivar * y), atol=1e-10)
