@@ -4,7 +4,6 @@ Written beside the prior's arrays as ``README.md`` with two pictures: the loss c
 errors, and scenes drawn from the prior alone. Every number comes from the run's own files.
 """
 
-import csv
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from synergy.io.atomic import replacing, write_bytes
+from synergy.io.training_log import read_rows
 from synergy.priors.diffusion import DiffusionPrior, load_prior, read_card
 from synergy.sampling.reverse import sample
 
@@ -51,8 +51,7 @@ def write_model_card(run: Path, draws: int = 12, steps: int = 48) -> Path:
     """
     folder = run / "prior"
     prior, card = load_prior(folder), read_card(folder)
-    with (run / "log.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(run / "log.csv")
     side = int(card["training"]["config"]["crop"])
     shape = (draws, len(prior.bands), side, side)
     scenes = np.asarray(sample(prior, jax.random.key(0), shape, prior.schedule.grid(steps)))
@@ -72,6 +71,8 @@ def _text(prior: DiffusionPrior, card: dict) -> str:
         f"| {key.removeprefix('error_')} | {value:.3g} |\n" for key, value in card["validation"].items()
     )
     settings = json.dumps(training["config"], indent=2)
+    origin = training.get("began_from")
+    began = f", after those of prior `{origin}`, from whose weights the run began" if origin else ""
     return f"""# Prior `{card["name"]}`
 
 A diffusion prior of scenes in {len(prior.bands)} bands ({", ".join(prior.bands)}) at {prior.pixel_scale}
@@ -88,7 +89,7 @@ arcsec per pixel, in units of each scene's flux scale. {weights / 1e6:.2f} milli
   trained on.
 - **Steps**: {training["steps"]} of batch {training["config"]["batch"]}, crops of
   {training["config"]["crop"]} pixels; {training["core_hours"]:.2f} core-hours
-  ({training["hours"]:.2f} hours) on {training["devices"]}.
+  ({training["hours"]:.2f} hours) on {training["devices"]}{began}.
 
 ![Loss and held-out error](loss.png)
 

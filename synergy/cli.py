@@ -81,16 +81,22 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted or prolonged run.")
     ] = False,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="Begin from the weights of this prior: a directory, or 'default'."),
+    ] = None,
 ) -> None:
     """Train a prior; interrupt and --resume at will."""
     from synergy.card import write_model_card
     from synergy.config import load
+    from synergy.priors.diffusion import load_prior
     from synergy.train import TrainConfig
     from synergy.train import train as run
 
     settings = load(config, TrainConfig)
+    prior = None if start is None else load_prior(start)
     with _progress() as progress:
-        run(settings, data, out_dir, resume=resume, progress=progress)
+        run(settings, data, out_dir, resume=resume, start=prior, progress=progress)
     out.print(f"prior: {out_dir / 'prior'}", highlight=False)
     out.print(f"card:  {write_model_card(out_dir)}", highlight=False)
 

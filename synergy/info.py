@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from synergy.errors import InputError
+from synergy.io.training_log import read_rows
 
 Section = tuple[str, dict[str, str]]
 
@@ -121,9 +122,9 @@ def _run(path: Path) -> list[Section]:
     sections = [
         ("training run", {k: _short(v) for k, v in json.loads((path / "config.json").read_text()).items()})
     ]
-    log = path / "log.csv"
-    if log.is_file() and len(rows := log.read_text().splitlines()) > 1:
-        sections.append(("last step", dict(zip(rows[0].split(","), rows[-1].split(","), strict=True))))
+    rows = read_rows(path / "log.csv")
+    if rows:
+        sections.append(("last step", rows[-1]))
     return sections
 
 

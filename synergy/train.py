@@ -8,13 +8,11 @@ where a run was cut.
 The learning rate falls as one over the square root of the step after a warm-up, and the weights are
 averaged with the power-law profile of Karras et al. (2024, EDM2, sec. 3), whose width is a fixed fraction
 of the training so far. Both are "any-time": a run can be prolonged, or stopped, without having been planned
-so.
+so. A run may also begin from the weights of another prior, whose normalisation it then keeps.
 """
 
-import csv
 import dataclasses
 import functools
-import io
 import json
 import os
 import time
@@ -33,11 +31,12 @@ from synergy.errors import InputError
 from synergy.io.atomic import write_bytes
 from synergy.io.checkpoint import load_checkpoint, save_checkpoint
 from synergy.io.shards import SceneShards
-from synergy.priors.covariance import SpectralCovariance
+from synergy.io.training_log import append_row, truncate
 from synergy.priors.diffusion import DiffusionPrior
 from synergy.priors.network import Params, UNetConfig
 from synergy.priors.objective import Amplitudes, denoising_error, denoising_loss, normalise
 from synergy.priors.schedule import NoiseSchedule
+from synergy.priors.statistics import SceneStatistics, measure_scenes
 from synergy.priors.unet import make_unet
 
 STATE, LOG = "state.safetensors", "log.csv"
@@ -100,59 +99,6 @@ class TrainState:
     step: Array
 
 
-@dataclasses.dataclass(frozen=True)
-class SceneStatistics:
-    """What is measured on the training scenes before the first step."""
-
-    band_scale: Float[np.ndarray, " band"]
-    data_std: float
-    covariance: SpectralCovariance
-
-    def to_lists(self) -> dict[str, Any]:
-        """Return plain numbers; float32 survives the round trip through JSON exactly."""
-        covariance = {
-            f.name: getattr(self.covariance, f.name).tolist() for f in dataclasses.fields(self.covariance)
-        }
-        return {"band_scale": self.band_scale.tolist(), "data_std": self.data_std, "covariance": covariance}
-
-    @classmethod
-    def from_lists(cls, lists: dict[str, Any]) -> "SceneStatistics":
-        """Undo `to_lists`."""
-        covariance = {k: jnp.asarray(v, jnp.float32) for k, v in lists["covariance"].items()}
-        return cls(
-            np.asarray(lists["band_scale"], np.float32), lists["data_std"], SpectralCovariance(**covariance)
-        )
-
-
-def measure_scenes(shards: SceneShards, config: TrainConfig, count: int = 512) -> SceneStatistics:
-    """Measure the bands' relative brightness, the normalised scenes' standard deviation and their covariance.
-
-    Parameters
-    ----------
-    shards
-        Training scenes.
-    config
-        Training settings.
-    count
-        Number of crops used.
-    """
-    crops = shards.crops(np.random.default_rng([config.seed, 1]), count, config.crop)
-    flux = np.maximum(crops.sum(axis=(2, 3)), 0.0)
-    relative = flux / np.maximum(flux.mean(axis=1, keepdims=True), 1e-12)
-    bright = flux.mean(axis=1) > np.median(flux.mean(axis=1))
-    band_scale = np.median(relative[bright], axis=0)
-    band_scale = (band_scale / band_scale.mean()).astype(np.float32)
-    u = normalise(
-        jax.random.key(config.seed),
-        jnp.asarray(crops),
-        jnp.asarray(band_scale),
-        shards.pixel_scale,
-        config.amplitudes,
-    )
-    u = np.asarray(u)
-    return SceneStatistics(band_scale, float(np.sqrt(np.mean(u**2))), SpectralCovariance.fit(u))
-
-
 def make_step(
     config: TrainConfig, statistics: SceneStatistics, pixel_scale: float
 ) -> Callable[[TrainState, Float[Array, "n band y x"]], tuple[TrainState, Array]]:
@@ -206,6 +152,7 @@ def train(
     data: Path,
     out: Path,
     resume: bool = False,
+    start: DiffusionPrior | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> DiffusionPrior:
     """Train a prior, or go on with a run that was cut.
@@ -221,6 +168,8 @@ def train(
     resume
         Continue the run in `out`; it must have been started with the same settings, but for `steps`
         and `train_shards`.
+    start
+        Begin a new run from this prior's weights, band scales and covariance; random weights when omitted.
     progress
         Called as ``progress(step, steps, label)`` after every step.
 
@@ -232,7 +181,8 @@ def train(
     Raises
     ------
     InputError
-        If the run exists and `resume` is false, was made with other settings, or the data cannot be used.
+        If the run exists and `resume` is false, was made with other settings, the data cannot be used, or
+        `start` is a prior of other bands, pixels or size, or comes with `resume`.
     FloatingPointError
         If the loss stops being finite; the last good state is kept.
     """
@@ -253,7 +203,7 @@ def train(
             f"a multiple of {network.multiple} for this network",
             "Change crop, patch or the number of widths.",
         )
-    state, statistics, spent = _start(config, train_shards, out, resume)
+    state, statistics, spent, origin = _start(config, train_shards, out, resume, start)
     step = make_step(config, statistics, train_shards.pixel_scale)
     clock, cores = time.perf_counter(), time.process_time()
     first, losses = int(state.step), []
@@ -281,20 +231,21 @@ def train(
                 row |= validation_curve(state.average, config, statistics, held_out)
             # The prior first: it refuses weights that have diverged, before they replace a good state.
             _as_prior(config, state, statistics, train_shards).save(
-                out / "prior", _card(config, train_shards, row, total)
+                out / "prior", _card(config, train_shards, row, total, origin)
             )
-            _append_log(out / LOG, row)
-            _save(out, state, statistics, total)
+            append_row(out / LOG, row)
+            _save(out, state, statistics, total, origin)
     return _as_prior(config, state, statistics, train_shards)
 
 
 def _start(
-    config: TrainConfig, shards: SceneShards, out: Path, resume: bool
-) -> tuple[TrainState, SceneStatistics, dict[str, float]]:
-    """Begin a run or restore it."""
-    bands = len(shards.bands)
-    init, _ = make_unet(config.network(bands, 1.0))
-    params = init(jax.random.key(config.seed))
+    config: TrainConfig, shards: SceneShards, out: Path, resume: bool, start: DiffusionPrior | None
+) -> tuple[TrainState, SceneStatistics, dict[str, float], str | None]:
+    """Begin a run or restore it: state, scene statistics, time spent, and the prior it began from."""
+    if start is not None:
+        _check_start(start, config, shards, resume)
+    init, _ = make_unet(config.network(len(shards.bands), 1.0))
+    params = init(jax.random.key(config.seed)) if start is None else jax.tree.map(jnp.copy, start.params)
     fresh = TrainState(params, jax.tree.map(jnp.copy, params), config.optimiser().init(params), jnp.int32(0))
     settings = json.loads(config.model_dump_json())
     path = out / "config.json"
@@ -307,12 +258,18 @@ def _start(
                 "Continue it with --resume, or choose another --out.",
             )
         out.mkdir(parents=True, exist_ok=True)
-        statistics = measure_scenes(shards, config)
+        if start is None:
+            statistics = measure_scenes(shards, config.crop, config.amplitudes, config.seed)
+        else:
+            statistics = SceneStatistics(
+                np.asarray(start.band_scale), start.network.data_std, start.covariance
+            )
+        origin = None if start is None else start.id
         write_bytes(path, json.dumps(settings, indent=2).encode())
         (out / LOG).unlink(missing_ok=True)
         spent = {"seconds": 0.0, "core_seconds": 0.0}
-        _save(out, fresh, statistics, spent)
-        return fresh, statistics, spent
+        _save(out, fresh, statistics, spent, origin)
+        return fresh, statistics, spent, origin
     if not path.is_file():
         raise InputError(out, "no config.json", "a training run", "Start it without --resume.")
     before = json.loads(path.read_text())
@@ -329,12 +286,39 @@ def _start(
             "Use the same configuration, or start a new run.",
         )
     state, metadata = load_checkpoint(out / STATE, fresh)
-    _truncate_log(out / LOG, int(state.step))
-    return state, SceneStatistics.from_lists(metadata["statistics"]), metadata["spent"]
+    truncate(out / LOG, int(state.step))
+    statistics = SceneStatistics.from_lists(metadata["statistics"])
+    return state, statistics, metadata["spent"], metadata["origin"]
 
 
-def _save(out: Path, state: TrainState, statistics: SceneStatistics, spent: dict[str, float]) -> None:
-    save_checkpoint(out / STATE, state, {"statistics": statistics.to_lists(), "spent": spent})
+def _check_start(start: DiffusionPrior, config: TrainConfig, shards: SceneShards, resume: bool) -> None:
+    """Refuse to begin from a prior that the run could not go on with."""
+    if resume:
+        raise InputError(
+            "start", "a prior to begin from and --resume", "one of them", "A resumed run has its own weights."
+        )
+    here = config.network(len(shards.bands), start.network.data_std)
+    for what, found, expected in (
+        ("bands", start.bands, shards.bands),
+        ("pixel scale", start.pixel_scale, shards.pixel_scale),
+        ("scale floor", start.scale_floor, config.amplitudes.floor),
+        ("network", start.network, here),
+        ("schedule", start.schedule, config.schedule),
+    ):
+        if found != expected:
+            raise InputError(
+                f"prior {start.id}",
+                f"{what} {found}",
+                f"{expected}, as in the scenes and settings of this run",
+                "Begin from another prior or from random weights.",
+            )
+
+
+def _save(
+    out: Path, state: TrainState, statistics: SceneStatistics, spent: dict[str, float], origin: str | None
+) -> None:
+    metadata = {"statistics": statistics.to_lists(), "spent": spent, "origin": origin}
+    save_checkpoint(out / STATE, state, metadata)
 
 
 def _as_prior(
@@ -354,12 +338,17 @@ def _as_prior(
 
 
 def _card(
-    config: TrainConfig, shards: SceneShards, row: dict[str, Any], spent: dict[str, float]
+    config: TrainConfig,
+    shards: SceneShards,
+    row: dict[str, Any],
+    spent: dict[str, float],
+    origin: str | None,
 ) -> dict[str, Any]:
     return {
         "name": config.name,
         "training": {
             "config": json.loads(config.model_dump_json()),
+            "began_from": origin,
             "scenes": len(shards),
             "steps": row["step"],
             "hours": round(spent["seconds"] / 3600, 3),
@@ -368,28 +357,3 @@ def _card(
         },
         "validation": {k: v for k, v in row.items() if k.startswith("error_")},
     }
-
-
-def _read_log(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _write_log(path: Path, rows: list[dict[str, Any]]) -> None:
-    names = ["step", "loss", "seconds", "core_seconds", *(f"error_{s:g}" for s in VALIDATION_SIGMAS)]
-    buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, names)
-    writer.writeheader()
-    writer.writerows(rows)
-    write_bytes(path, buffer.getvalue().encode())
-
-
-def _append_log(path: Path, row: dict[str, Any]) -> None:
-    _write_log(path, [*_read_log(path), row])
-
-
-def _truncate_log(path: Path, step: int) -> None:
-    """Drop the rows of steps that were taken after the last checkpoint and are about to be taken again."""
-    _write_log(path, [row for row in _read_log(path) if int(row["step"]) <= step])

@@ -170,3 +170,28 @@ def test_shards_must_exist_agree_and_be_finite(scenes, tmp_path):
         else:
             with pytest.raises(InputError, match="as in scenes-train-00000"):
                 SceneShards.open(tmp_path, "train")
+
+
+def test_a_run_can_begin_from_another_prior(scenes, tmp_path):
+    config = TrainConfig(**TINY | {"steps": 8})
+    first = train(config, scenes, tmp_path / "first")
+    further = config.model_copy(update={"steps": 1, "learning_rate": 1e-6, "warmup": 1})
+    second = train(further, scenes, tmp_path / "second", start=load_prior(tmp_path / "first" / "prior"))
+    np.testing.assert_array_equal(second.band_scale, first.band_scale)
+    assert second.network == first.network
+    for module, group in first.params.items():
+        for name, value in group.items():
+            # Stored in half precision, and moved by one tiny step.
+            np.testing.assert_allclose(second.params[module][name], value, rtol=1e-3, atol=1e-4)
+    card = json.loads((tmp_path / "second" / "prior" / "prior.json").read_text())
+    assert card["training"]["began_from"] == load_prior(tmp_path / "first" / "prior").id
+    prolonged = train(further.model_copy(update={"steps": 2}), scenes, tmp_path / "second", resume=True)
+    assert prolonged.id == "tiny:step-2"
+    card = json.loads((tmp_path / "second" / "prior" / "prior.json").read_text())
+    assert card["training"]["began_from"] == load_prior(tmp_path / "first" / "prior").id
+    wider = further.model_copy(update={"widths": (8, 16)})
+    with pytest.raises(InputError, match="network"):
+        train(wider, scenes, tmp_path / "third", start=first)
+    with pytest.raises(InputError, match="one of them"):
+        train(further, scenes, tmp_path / "second", resume=True, start=first)
+    assert not (tmp_path / "third").exists()

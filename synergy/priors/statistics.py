@@ -1,0 +1,72 @@
+"""What is measured on the training scenes before the first step: the units and the covariance of a prior."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from synergy.io.shards import SceneShards
+from synergy.priors.covariance import SpectralCovariance
+from synergy.priors.objective import Amplitudes, normalise
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneStatistics:
+    """What is measured on the training scenes before the first step."""
+
+    band_scale: Float[np.ndarray, " band"]
+    data_std: float
+    covariance: SpectralCovariance
+
+    def to_lists(self) -> dict[str, Any]:
+        """Return plain numbers; float32 survives the round trip through JSON exactly."""
+        covariance = {
+            f.name: getattr(self.covariance, f.name).tolist() for f in dataclasses.fields(self.covariance)
+        }
+        return {"band_scale": self.band_scale.tolist(), "data_std": self.data_std, "covariance": covariance}
+
+    @classmethod
+    def from_lists(cls, lists: dict[str, Any]) -> "SceneStatistics":
+        """Undo `to_lists`."""
+        covariance = {k: jnp.asarray(v, jnp.float32) for k, v in lists["covariance"].items()}
+        return cls(
+            np.asarray(lists["band_scale"], np.float32), lists["data_std"], SpectralCovariance(**covariance)
+        )
+
+
+def measure_scenes(
+    shards: SceneShards, crop: int, amplitudes: Amplitudes, seed: int, count: int = 512
+) -> SceneStatistics:
+    """Measure the bands' relative brightness, the normalised scenes' standard deviation and their covariance.
+
+    Parameters
+    ----------
+    shards
+        Training scenes.
+    crop
+        Side of the crops, pixels.
+    amplitudes
+        How scenes are scaled before they are shown to the network.
+    seed
+        Random seed.
+    count
+        Number of crops used.
+    """
+    crops = shards.crops(np.random.default_rng([seed, 1]), count, crop)
+    flux = np.maximum(crops.sum(axis=(2, 3)), 0.0)
+    relative = flux / np.maximum(flux.mean(axis=1, keepdims=True), 1e-12)
+    bright = flux.mean(axis=1) > np.median(flux.mean(axis=1))
+    band_scale = np.median(relative[bright], axis=0)
+    band_scale = (band_scale / band_scale.mean()).astype(np.float32)
+    u = normalise(
+        jax.random.key(seed),
+        jnp.asarray(crops),
+        jnp.asarray(band_scale),
+        shards.pixel_scale,
+        amplitudes,
+    )
+    u = np.asarray(u)
+    return SceneStatistics(band_scale, float(np.sqrt(np.mean(u**2))), SpectralCovariance.fit(u))
