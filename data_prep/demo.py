@@ -31,9 +31,11 @@ from synergy.metrics.image import nmse
 from synergy.metrics.photometry import total_flux_error
 from synergy.observation import Observation
 from synergy.plot import plot_posterior
+from synergy.plot_transfer import plot_transfer
 from synergy.posterior import Posterior
 from synergy.priors.diffusion import load_prior
 from synergy.reconstruct import reconstruct
+from synergy.sampling.transfer import effective_transfer
 from synergy.survey import SCENE_BANDS, get_band
 from synergy.units import NJY_ZEROPOINT
 
@@ -140,7 +142,8 @@ def run(
     if out.exists() and not out.is_dir():
         raise InputError(out, "a file", "a directory, or nothing", "Choose another name.")
     truth, frame, observations = make_demo(seed)
-    posterior = reconstruct(observations, load_prior("default"), seed, draws, frame=frame, progress=progress)
+    prior = load_prior("default")
+    posterior = reconstruct(observations, prior, seed, draws, frame=frame, progress=progress)
     estimates = {
         "upsampled": upsample(observations, frame, SCENE_BANDS),
         "wiener": wiener(observations, frame, SCENE_BANDS).scene,
@@ -149,6 +152,8 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     posterior.write(out / "posterior.fits")
     plot_posterior(posterior, observations, out / "posterior.png")
+    transfer = effective_transfer(observations, prior, frame, posterior.meta["scale"])
+    plot_transfer(transfer, out / "transfer.png")
     write_truth(truth, frame, out / "truth.fits")
     write_observations(observations, out / "observations.fits")
     scenes = {"posterior mean": posterior.mean, "one draw": posterior.draws[0], "truth": truth}

@@ -122,15 +122,19 @@ def reconstruct(  # noqa: PLR0913 (one per option)
     ] = False,
     steps: Annotated[int, typer.Option(min=1, help="Denoiser evaluations per draw.")] = 32,
     figure: Annotated[Path | None, typer.Option(help="Also draw this figure (.png, .pdf, .svg).")] = None,
+    transfer: Annotated[
+        Path | None, typer.Option(help="Also draw which spatial frequencies the images determine.")
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Sharpen images: draw scenes that explain all of them at once, write the draws and what they say."""
-    for path in filter(None, (out_file, figure)):
+    for path in filter(None, (out_file, figure, transfer)):
         _check_target(path, overwrite)
-    if figure is not None:
+    if figure is not None or transfer is not None:
         from synergy.plot import check_format
 
-        check_format(figure)
+        for path in filter(None, (figure, transfer)):
+            check_format(path)
     position = None if center is None else parse_center(center)
     from synergy.io.read import read_observations
     from synergy.priors.diffusion import load_prior
@@ -161,6 +165,13 @@ def reconstruct(  # noqa: PLR0913 (one per option)
 
         plot_posterior(posterior, observations, figure)
         out.print(f"figure:  {figure}", highlight=False)
+    if transfer is not None:
+        from synergy.plot_transfer import plot_transfer
+        from synergy.sampling.transfer import effective_transfer
+
+        curves = effective_transfer(observations, loaded, posterior.frame, posterior.meta["scale"])
+        plot_transfer(curves, transfer)
+        out.print(f"figure:  {transfer}", highlight=False)
 
 
 @app.command()

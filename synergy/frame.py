@@ -16,18 +16,18 @@ Calabretta & Greisen 2002, A&A 395, 1077 (celestial WCS); Shupe et al. 2005, ASP
 import dataclasses
 import functools
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.wcs import WCS, FITSFixedWarning, NoConvergence
+from astropy.wcs import WCS, NoConvergence
 from astropy.wcs.utils import pixel_to_pixel
 from jaxtyping import Float
 
 from synergy.errors import InputError
+from synergy.wcs import read_wcs
 
 MAX_SIZE = 2048
 """Largest side, in pixels, of a scene frame that `Frame.covering` makes."""
@@ -38,7 +38,7 @@ MAX_PIXEL_SCALE = 60.0
 
 @runtime_checkable
 class Observed(Protocol):
-    """What `Frame.covering` reads of an observation: its `frame` and its `psf`."""
+    """What `Frame.covering` reads of an observation."""
 
     frame: "Frame"
     psf: Any
@@ -86,7 +86,7 @@ class Frame:
             If there is no celestial WCS, no scale, a singular one, or CD and PC cards that contradict each
             other.
         """
-        wcs = _read_wcs(header, source)
+        wcs = read_wcs(header, source)
         _check(shape, wcs, source)
         return cls((int(shape[0]), int(shape[1])), wcs)
 
@@ -195,6 +195,11 @@ class Frame:
         """Return the sky positions of pixel coordinates (y, x)."""
         return self.wcs.pixel_to_world(pixels[..., 1], pixels[..., 0])
 
+    def positions(self) -> Float[np.ndarray, "y x 2"]:
+        """Return the ICRS right ascension and declination, in degrees, of every pixel centre."""
+        sky = self.to_sky(np.moveaxis(np.indices(self.shape), 0, -1).astype(np.float64)).icrs
+        return np.stack([sky.ra.deg, sky.dec.deg], axis=-1)
+
     def to_pixels(self, sky: SkyCoord) -> Float[np.ndarray, "*n 2"]:
         """Return the pixel coordinates (y, x) of sky positions."""
         x, y = self.wcs.world_to_pixel(sky)
@@ -259,7 +264,7 @@ class Frame:
                 "Frame.affine_to",
                 f"a map between the images that is off an affine one by {worst * finer:.3g} pixel",
                 f"at most {tolerance} pixel",
-                "Cut out a smaller part of the sky, or resample the distorted image first.",
+                "Cut out a smaller part of the sky, or pass `positions` explicitly (Frame.positions).",
             )
         return matrix, solution[2] - matrix @ here.mean(axis=0)
 
@@ -304,50 +309,6 @@ def _with_linear(wcs: WCS, crpix: Float[np.ndarray, " 2"], linear: Float[np.ndar
     new.wcs.pc, new.wcs.cdelt, new.wcs.crpix = linear, [1.0, 1.0], crpix
     new.wcs.set()
     return new
-
-
-def _read_wcs(header: fits.Header, source: object) -> WCS:
-    header = header.copy()
-    _drop_stray_linear_cards(header, source)
-    with warnings.catch_warnings():
-        # astropy tells how it repaired dates and units, none of which moves a pixel.
-        warnings.simplefilter("ignore", FITSFixedWarning)
-        try:
-            return WCS(header).celestial
-        except Exception as error:  # wcslib raises many kinds
-            found = f"a WCS that cannot be read ({error})"
-            raise InputError(source, found, "a celestial WCS", "Repair the header.") from error
-
-
-def _drop_stray_linear_cards(header: fits.Header, source: object) -> None:
-    """Leave the CD matrix alone in headers that hold CD beside PC or CDELT cards.
-
-    The FITS standard forbids the mixture and wcslib lets PC win, but survey pipelines write CD with CDELT = 1
-    and sometimes CD again under the name PC. CD is kept where the other cards repeat it or say nothing.
-    """
-    axes = range(1, max(2, int(header.get("WCSAXES", header.get("NAXIS", 2)))) + 1)
-    pairs = [(i, j) for i in axes for j in axes]
-    if not any(f"CD{i}_{j}" in header for i, j in pairs):
-        return
-    linear = {(i, j): float(header.get(f"CD{i}_{j}", 0.0)) for i, j in pairs}
-    rotation = {(i, j): float(header.get(f"PC{i}_{j}", float(i == j))) for i, j in pairs}
-    says_nothing = all(value == float(i == j) for (i, j), value in rotation.items())
-    largest = max(abs(value) for value in linear.values())
-    repeats = all(
-        abs(float(header.get(f"CDELT{i}", 1.0)) * rotation[i, j] - linear[i, j]) <= 1e-6 * largest
-        for i, j in pairs
-    )
-    if not says_nothing and not repeats:
-        raise InputError(
-            source,
-            "CD and PC cards that contradict each other",
-            "one linear transformation",
-            "Remove the wrong set of cards from the header.",
-        )
-    for card in [f"PC{i}_{j}" for i, j in pairs] + [
-        f"{kind}{i}" for kind in ("CDELT", "CROTA") for i in axes
-    ]:
-        header.remove(card, ignore_missing=True)
 
 
 def _check(shape: tuple[int, int], wcs: WCS, source: object) -> None:

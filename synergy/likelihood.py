@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from astropy.coordinates import SkyCoord
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
@@ -23,6 +24,7 @@ from synergy.frame import Frame
 from synergy.noise import Diagonal
 from synergy.observation import Observation, response_row
 from synergy.operators import Operator, inside
+from synergy.psf import PSF
 
 Images = tuple[Float[Array, "..."], ...]
 
@@ -86,8 +88,9 @@ class GaussianLikelihood:
         for observation in observations:
             row = response_row(observation, bands)
             try:
-                operators.append(Operator.build(frame, observation.frame, observation.psf, row, dtype))
-                ivar = observation.ivar * inside(frame, observation.frame)
+                positions = _on_scene(observation, frame)
+                operators.append(_operator(observation, frame, row, bands, positions, dtype))
+                ivar = observation.ivar * inside(frame, observation.frame, positions=positions)
             except InputError as error:
                 raise InputError(observation.name, error.found, error.expected, error.remedy) from error
             if not np.any(ivar > 0):
@@ -104,7 +107,7 @@ class GaussianLikelihood:
     @property
     def scene_shape(self) -> tuple[int, int, int]:
         """Shape ``(band, y, x)`` of the scene."""
-        return (self.operators[0].response.shape[0], *self.operators[0].scene_shape)
+        return (self.operators[0].response.shape[-1], *self.operators[0].scene_shape)
 
     @property
     def n_pixels(self) -> Int[Array, " image"]:
@@ -113,9 +116,11 @@ class GaussianLikelihood:
 
     def forward(self, scene: Float[Array, "band y x"]) -> Images:
         """Return the noise-free images ``A x``, nJy/pixel."""
-        response = jnp.stack([operator.response for operator in self.operators])
-        planes = jnp.einsum("ib,byx->iyx", response, scene, precision=jax.lax.Precision.HIGHEST)
-        return tuple(operator.image(plane) for operator, plane in zip(self.operators, planes, strict=True))
+        response = jnp.concatenate([operator.response for operator in self.operators])
+        planes = jnp.einsum("tb,byx->tyx", response, scene, precision=jax.lax.Precision.HIGHEST)
+        ends = np.cumsum([len(operator.response) for operator in self.operators])
+        parts = jnp.split(planes, ends[:-1])
+        return tuple(operator.image(part) for operator, part in zip(self.operators, parts, strict=True))
 
     def residuals(self, scene: Float[Array, "band y x"]) -> Images:
         """Return data minus prediction, nJy/pixel."""
@@ -164,5 +169,42 @@ class GaussianLikelihood:
         """
         return dataclasses.replace(self, operators=tuple(o.rescaled(scale) for o in self.operators))
 
+    def subset(self, indices: Sequence[int]) -> "GaussianLikelihood":
+        """Return the likelihood of some of the images.
+
+        Parameters
+        ----------
+        indices
+            Which ones.
+        """
+        parts = (self.operators, self.images, self.noises)
+        return GaussianLikelihood(*(tuple(part[i] for i in indices) for part in parts))
+
     def _weighted(self, images: Images) -> Images:
         return tuple(noise.apply_inverse(image) for noise, image in zip(self.noises, images, strict=True))
+
+
+def _operator(
+    observation: Observation,
+    frame: Frame,
+    row: Float[np.ndarray, " band"],
+    bands: Sequence[str],
+    positions: Float[np.ndarray, "y x 2"] | None,
+    dtype: DTypeLike,
+) -> Operator:
+    """Work out the operator of one observation, whatever its PSF."""
+    psf = observation.psf
+    if isinstance(psf, PSF):
+        return Operator.build(frame, observation.frame, psf, row, dtype, positions=positions)
+    rows = psf.rows(row, bands)
+    used = np.flatnonzero(rows.any(axis=1))
+    stamps = [psf.terms[t].psf for t in used]
+    maps = None if psf.maps is None else psf.maps[used]
+    return Operator.build(frame, observation.frame, stamps, rows[used], dtype, maps, positions)
+
+
+def _on_scene(observation: Observation, frame: Frame) -> Float[np.ndarray, "y x 2"] | None:
+    """Return where the pixels of an observation with a map of positions lie on the scene."""
+    if observation.positions is None:
+        return None
+    return frame.to_pixels(SkyCoord(*np.moveaxis(observation.positions, -1, 0), unit="deg"))

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from synergy.errors import InputError
 from synergy.frame import Frame
 from synergy.psf import PSF
+from synergy.varying_psf import VaryingPSF
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,13 +34,16 @@ class Observation:
     mask
         True = bad.
     psf
-        Effective PSF in the axes of the image's pixels.
+        Effective PSF in the axes of the image's pixels; a `VaryingPSF` where it depends on band or position.
     frame
         Pixel grid.
     response
         Scene band -> weight, for an image that sees several bands of the scene; None where it sees its own.
     response_error
         Relative error of the response.
+    positions
+        ICRS right ascension and declination of each pixel centre in degrees, in place of the frame's WCS:
+        for images that are distorted beyond an affine map (`Frame.positions` gives what the WCS says).
     meta
         Anything worth keeping: origin, native pixel scale, ...
 
@@ -55,10 +59,11 @@ class Observation:
     image: Float[np.ndarray, "_y _x"]
     ivar: Float[np.ndarray, "_y _x"]
     mask: Bool[np.ndarray, "_y _x"]
-    psf: PSF
+    psf: PSF | VaryingPSF
     frame: Frame
     response: dict[str, float] | None = None
     response_error: float = 0.0
+    positions: Float[np.ndarray, "_y _x 2"] | None = None
     meta: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -72,6 +77,7 @@ class Observation:
                     "one shape",
                     "Cut image, ivar, mask and WCS alike.",
                 )
+        self._check_geometry()
         wrong = ~mask & ~(np.isfinite(ivar) & (ivar >= 0))
         if np.any(wrong):
             raise InputError(
@@ -101,6 +107,26 @@ class Observation:
             ("mask", bad),
         ):
             object.__setattr__(self, field, array)
+
+    def _check_geometry(self) -> None:
+        """Refuse maps over the image that do not fit it."""
+        maps = self.psf.maps if isinstance(self.psf, VaryingPSF) else None
+        if maps is not None and maps.shape[1:] != self.frame.shape:
+            raise InputError(
+                self.name,
+                f"PSF weights of shape {maps.shape[1:]} in a frame of {self.frame.shape}",
+                "one shape",
+                "Cut the PSF's weights like the image.",
+            )
+        if self.positions is None:
+            return
+        if self.positions.shape != (*self.frame.shape, 2) or not np.all(np.isfinite(self.positions)):
+            raise InputError(
+                self.name,
+                f"positions of shape {self.positions.shape} in a frame of {self.frame.shape}",
+                "finite ICRS degrees (ra, dec) for every pixel",
+                "Take them from Frame.positions, or leave them out.",
+            )
 
     @property
     def snr(self) -> float:

@@ -135,7 +135,7 @@ def reconstruct(
     mean = jnp.asarray(scenes.mean(axis=0))
     observed = np.zeros(len(prior.bands), bool)
     for operator in likelihood.operators:
-        observed |= np.asarray(operator.response) > 0
+        observed |= np.any(np.asarray(operator.response) > 0, axis=0)
     good = [int(jnp.sum(noise.ivar > 0)) for noise in likelihood.noises]
     return Posterior(
         draws=scenes,

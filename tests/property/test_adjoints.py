@@ -9,7 +9,8 @@ from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
 from synergy.frame import Frame
-from synergy.operators import NonUniform, Operator, Separable, adjoint, inside
+from synergy.operators import Operator, adjoint, inside
+from synergy.pixel_sampling import NonUniform, Separable
 from synergy.psf import PSF, model_psf_transfer
 
 CENTER = SkyCoord(150 * u.deg, 2 * u.deg)
@@ -114,7 +115,7 @@ def test_dense_matrix(name):
     """Scenes of one bright pixel, the sharpest there can be: 1e-4 of the peak everywhere inside the scene."""
     with jax.enable_x64(True):
         operator, scene, image, psf = build(name, jnp.float64)
-        basis = jnp.eye(np.prod(scene.shape), dtype=jnp.float64).reshape(-1, *scene.shape)
+        basis = jnp.eye(np.prod(scene.shape), dtype=jnp.float64).reshape(-1, 1, *scene.shape)
         images = jax.jit(jax.vmap(Operator.image, (None, 0)))(operator, basis)
     found = np.asarray(images).reshape(len(basis), -1).T
     expected = dense_matrix(scene, image, psf)
