@@ -211,7 +211,7 @@ def _show(
     """Show an image on its own pixels, placed on the axes of the scene (scene pixels, y up)."""
     from matplotlib.transforms import Affine2D
 
-    matrix, offset = (np.eye(2), np.zeros(2)) if frame is scene else frame.affine_to(scene)
+    matrix, offset = (np.eye(2), np.zeros(2)) if frame is scene else _place(frame, scene)
     # Frames speak (y, x), matplotlib (x, y).
     place = Affine2D(
         [[matrix[1, 1], matrix[1, 0], offset[1]], [matrix[0, 1], matrix[0, 0], offset[0]], [0, 0, 1]]
@@ -222,6 +222,11 @@ def _show(
     )
     panel.set(xlim=(-0.5, scene.shape[1] - 0.5), ylim=(-0.5, scene.shape[0] - 0.5), aspect="equal")
     return shown
+
+
+def _place(frame: Frame, scene: Frame) -> tuple[Float[np.ndarray, "2 2"], Float[np.ndarray, " 2"]]:
+    """Return the affine map that comes nearest: a distorted image is shown as good as straight."""
+    return frame.affine_to(scene, tolerance=np.inf)
 
 
 def _draw_colours(posterior: Posterior, line: Sequence["Axes"]) -> None:

@@ -103,7 +103,7 @@ class Posterior:
         pixels = np.moveaxis(np.indices(self.frame.shape), 0, -1)
         covered = np.zeros(self.frame.shape, bool)
         for frame in self.residual_frames.values():
-            matrix, offset = self.frame.affine_to(frame)
+            matrix, offset = self.frame.affine_to(frame, tolerance=np.inf)  # whole pixels are enough
             position = pixels @ matrix.T + offset
             covered |= np.all((position > -0.5) & (position < np.array(frame.shape) - 0.5), axis=-1)
         return covered

@@ -37,7 +37,8 @@ def read_wcs(header: fits.Header, source: object) -> WCS:
         # astropy tells how it repaired dates and units, none of which moves a pixel.
         warnings.simplefilter("ignore", FITSFixedWarning)
         try:
-            return WCS(header).celestial
+            # Distortions are defined in two dimensions: a cube's other axes have to go first.
+            return WCS(header, naxis=2 if "A_ORDER" in header else None).celestial
         except Exception as error:  # wcslib raises many kinds
             found = f"a WCS that cannot be read ({error})"
             raise InputError(source, found, "a celestial WCS", "Repair the header.") from error

@@ -53,6 +53,8 @@ class ImageSpec:
         blank sky.
     calibration_error
         Relative error of the flux scale or of the PSF, added to the noise as that share of the image.
+    distorted
+        Use the WCS pixel by pixel rather than its affine part.
     recentre_psf
         Move the stamp's centroid to its centre (for formats whose stamps are known to be off).
     notes
@@ -73,6 +75,7 @@ class ImageSpec:
     gain: float | None = None
     correlated: bool = True
     calibration_error: float = 0.0
+    distorted: bool = False
     recentre_psf: bool = False
     notes: tuple[str, ...] = ()
 
@@ -127,6 +130,7 @@ def assemble(spec: ImageSpec, center: SkyCoord | None = None, size: float | None
         psf=psf,
         frame=frame,
         response_error=spec.calibration_error,
+        positions=frame.positions() if spec.distorted else None,
         meta=meta,
     )
 

@@ -13,6 +13,7 @@
         psf: {file: psf.fits, pixel_scale: 0.03}   # arcsec, default: the image's; center, recentre: below
         zeropoint: 25.94       # AB magnitude of one image unit, or the header keyword that holds it
         calibration_error: 0.05   # optional: this share of the image is added to the noise
+        distorted: true        # optional: use the WCS pixel by pixel, for images that no affine map describes
 
 HDU and plane numbers count from 0. The noise is estimated from the image only where the manifest says
 ``noise: estimate``: uniform, from blank sky found by clipping sources, and allowing for its correlation
@@ -99,6 +100,7 @@ class ImageEntry(_Strict):
     psf: Annotated[PSFEntry, BeforeValidator(_named)]
     zeropoint: float | str
     calibration_error: float = Field(0.0, ge=0, lt=1)
+    distorted: bool = False
 
     @model_validator(mode="after")
     def _gain_for_estimate(self) -> "ImageEntry":
@@ -127,6 +129,7 @@ class ImageEntry(_Strict):
             gain=self.gain,
             correlated=self.correlated,
             calibration_error=self.calibration_error,
+            distorted=self.distorted,
             recentre_psf=self.psf.recentre,
         )
 

@@ -19,6 +19,8 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
+from astropy.coordinates import SkyCoord
+from astropy.units import arcsec
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
 
@@ -195,7 +197,17 @@ def _registered(reference: Observation, other: Observation, shift: Shift, measur
     notes = [*other.meta.get("notes", []), f"registered to {reference.name}: {done} {text}"]
     meta = other.meta | {"shift": applied.tolist(), "notes": notes}
     pixels = np.linalg.solve(other.frame.jacobian, applied)
-    return dataclasses.replace(other, frame=moved(other.frame, pixels), meta=meta)
+    positions = None if other.positions is None else _displaced(other.positions, applied)
+    return dataclasses.replace(other, frame=moved(other.frame, pixels), positions=positions, meta=meta)
+
+
+def _displaced(
+    positions: Float[np.ndarray, "y x 2"], shift: Float[np.ndarray, " 2"]
+) -> Float[np.ndarray, "y x 2"]:
+    """Return sky positions moved by a shift, arcsec (north, east)."""
+    sky = SkyCoord(*np.moveaxis(positions, -1, 0), unit="deg")
+    sky = sky.spherical_offsets_by(shift[1] * arcsec, shift[0] * arcsec)
+    return np.stack([sky.ra.deg, sky.dec.deg], axis=-1)
 
 
 def _blurred(image: Float[np.ndarray, "y x"], fwhm: float) -> Float[np.ndarray, "y x"]:

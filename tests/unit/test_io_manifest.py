@@ -143,3 +143,18 @@ def test_example_manifests_are_consistent(shared_data, tmp_path, pytestconfig, n
     # F814W covers i and the blue part of z; the galaxies are red.
     assert 0.85 < by_band["hsc.i"].image.sum() / by_band["hst.F814W"].image.sum() < 1.1
     assert by_band["hsc.r"].image.sum() < by_band["hsc.i"].image.sum()
+
+
+def test_distorted_image(tmp_path, field):
+    cube, _ = field
+    sip = {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "B_ORDER": 2, "A_2_0": 1e-3}
+    fits.writeto(tmp_path / "sip.fits", cube, header(**sip))
+    (plain,) = read(tmp_path, entry(image={"file": "sip.fits", "plane": 1}))
+    assert plain.positions is None
+    (mapped,) = read(tmp_path, entry(image={"file": "sip.fits", "plane": 1}, distorted=True))
+    expected = mapped.frame.to_sky(np.array([[5.0, 60.0]])).icrs
+    np.testing.assert_allclose(mapped.positions[5, 60], [expected.ra.deg[0], expected.dec.deg[0]], rtol=1e-12)
+    (part,) = read_observations(tmp_path / "field.yaml", size=4.0)
+    start = np.round(mapped.frame.to_pixels(part.frame.to_sky(np.array([[0.0, 0.0]])))[0]).astype(int)
+    inner = mapped.positions[start[0] :, start[1] :][: part.frame.shape[0], : part.frame.shape[1]]
+    np.testing.assert_allclose(part.positions, inner, rtol=0, atol=1e-9)

@@ -1,5 +1,7 @@
 """Registration: a known shift between images of different pixels, PSFs and orientation is found again."""
 
+import dataclasses
+
 import astropy.units as u
 import galsim
 import numpy as np
@@ -45,6 +47,15 @@ def test_finds_a_known_shift(rotation):
     _, fixed = register([sharp, blurred])
     assert fixed.frame.center.separation(CENTER).arcsec < 0.01
     np.testing.assert_allclose(fixed.meta["shift"], offset, atol=0.01)
+
+
+def test_a_map_of_positions_moves_along():
+    sharp, blurred = (
+        observe("hst.F814W", 0.05, 150, 0.15),
+        observe("hsc.i", 0.2, 40, 0.7, (0.07, -0.04), seed=1),
+    )
+    _, fixed = register([sharp, dataclasses.replace(blurred, positions=blurred.frame.positions())])
+    np.testing.assert_allclose(fixed.positions, fixed.frame.positions(), rtol=0, atol=1e-8)
 
 
 def test_images_that_agree_are_not_moved():
