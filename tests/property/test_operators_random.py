@@ -41,6 +41,8 @@ FLUX, CENTROID, MOMENTS = 1e-4, 0.01, 1e-3  # relative, image pixels, relative
 PARAMS = galsim.GSParams(
     folding_threshold=5e-4, maxk_threshold=1e-4, kvalue_accuracy=1e-8, maximum_fft_size=16384
 )
+# Optics are tabulated images: a smaller threshold makes them huge.
+OPTICS_PARAMS = galsim.GSParams(folding_threshold=2e-3, maxk_threshold=1e-4, kvalue_accuracy=1e-8)
 WIDE = 501  # stamp pixels after which the image of a measured stamp repeats; odd
 UPRIGHT = np.array(((1.0, 0.0), (0.0, -1.0)))  # d(north, east)/d(y, x): north up, east to the left
 # XLA's optimiser costs more than it gains where every case has shapes of its own.
@@ -48,7 +50,7 @@ UNOPTIMISED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_
 
 
 class Stamp(NamedTuple):
-    """A measured PSF: its samples, pixel scale in arcsec, the smallest ratio to a scene's pixels, and its centre."""
+    """Samples of a PSF, arcsec per sample, the smallest ratio to scene pixels, and the centre."""
 
     name: str
     values: np.ndarray
@@ -99,6 +101,11 @@ def galsim_wcs(matrix):
     return galsim.JacobianWCS(-east_x, -east_y, north_x, north_y)
 
 
+def convolve(*profiles):
+    """Convolve profiles that keep the accuracy they were made with."""
+    return galsim.Convolve(*profiles, propagate_gsparams=False)
+
+
 def draw(profile, shape, matrix):
     image = profile.drawImage(
         nx=shape[1], ny=shape[0], wcs=galsim_wcs(matrix), method="no_pixel", dtype=np.float64
@@ -136,7 +143,7 @@ def optics(wavelength, aberration):
         coma1=aberration,
         astig2=-aberration,
         oversampling=3,
-        gsparams=PARAMS,
+        gsparams=OPTICS_PARAMS,
     )
 
 
@@ -161,8 +168,8 @@ def generated_stamp(rng):
         core = galsim.Moffat(beta=3.0, fwhm=rng.uniform(0.55, 0.9), gsparams=PARAMS)
     else:
         core = optics(880.0 if name == "vis" else 1080.0, 0.03)
-        core = galsim.Convolve(core, galsim.Gaussian(fwhm=0.08 if name == "vis" else 0.3, gsparams=PARAMS))
-    core = galsim.Convolve(core, galsim.Pixel(0.3 if "nisp" in name else pixel_scale), gsparams=PARAMS)
+        core = convolve(core, galsim.Gaussian(fwhm=0.08 if name == "vis" else 0.3, gsparams=PARAMS))
+    core = convolve(core, galsim.Pixel(0.3 if "nisp" in name else pixel_scale, gsparams=PARAMS))
     size = 21 if name == "vis" else int(rng.integers(31, 46))
     offset = rng.uniform(-0.05, 0.05, 2)
     values = core.shear(g1=rng.uniform(-0.05, 0.05), g2=0.02).drawImage(
@@ -285,7 +292,7 @@ def make(index, folder=None):
     else:
         without_pixel, stamp_scale = analytic_psf(kind, rng)
         pixel = galsim_wcs(matrix).toWorld(galsim.Pixel(1.0, gsparams=PARAMS))
-        profile = galsim.Convolve(without_pixel, pixel, gsparams=PARAMS)
+        profile = convolve(without_pixel, pixel)
         half = int(np.ceil((np.hypot(*extent) + 2 * across) / stamp_scale / 1.3))
         values = draw(profile, (2 * half + 1, 2 * half + 1), matrix * stamp_scale / across)
         psf = PSF.from_stamp(values, stamp_scale)
@@ -311,10 +318,8 @@ def compare(setup):
     scene_frame = frame(setup.scene_shape, setup.scene_matrix)
     image_frame = frame(setup.image_shape, setup.image_matrix, setup.shift)
     model = galsim.Gaussian(fwhm=2 * scene_frame.pixel_scale, gsparams=PARAMS)
-    scene = draw(galsim.Convolve(setup.galaxy, model, gsparams=PARAMS), setup.scene_shape, setup.scene_matrix)
-    seen = galsim.Convolve(
-        setup.galaxy.shift(setup.shift[1], -setup.shift[0]), setup.profile, gsparams=PARAMS
-    )
+    scene = draw(convolve(setup.galaxy, model), setup.scene_shape, setup.scene_matrix)
+    seen = convolve(setup.galaxy.shift(setup.shift[1], -setup.shift[0]), setup.profile)
     if setup.kind.endswith("stamp"):
         pixels = setup.psf.pixel_scale / image_frame.pixel_scale
         truth = draw_stamp(seen, setup.image_shape, setup.image_matrix, pixels)
