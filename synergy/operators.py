@@ -8,8 +8,10 @@ scene zero-padded to a period L
 
 where ``X`` is the discrete Fourier transform of the padded plane, ``p(q) = M q + t`` is where image pixel q
 lies on the scene grid (from the two WCSs), and ``|det M|`` is the area of an image pixel in scene pixels. The
-padding is at least the radius of the PSF, so that nothing wraps around onto the scene. Frequencies beyond the
-PSF's `band_limit` are dropped. `synergy.pixel_sampling` evaluates what remains at the pixel centres.
+padding is at least the radius of the PSF, so that nothing wraps around onto the scene (undersampled stamps:
+see `synergy.ringing`). Frequencies beyond the PSF's `band_limit` are dropped; L is odd where the Nyquist
+frequency, shared between its two signs, would be among those that are left. `synergy.pixel_sampling`
+evaluates what remains at the pixel centres.
 
 Light that meets different PSFs (by its band: a chromatic PSF; by its place: one that varies over the field)
 is a sum of terms t, each with a row of band weights, a map of weights over the scene and a PSF:
@@ -33,14 +35,15 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Complex, Float
 from scipy.ndimage import map_coordinates
 
+from synergy import ringing
 from synergy.errors import InputError
 from synergy.frame import Frame
 from synergy.pixel_sampling import (
-    FINE_LEAST,
     PRECISE,
     Folded,
     NonUniform,
     Separable,
+    fast_size,
     folded,
     frequencies,
     leaf,
@@ -147,19 +150,30 @@ class Operator:
         # The stamps' half-widths along the scene's axes; dividing by the model PSF widens them a little.
         halves = np.max([np.array(p.image.shape) * p.pixel_scale / 2 for p in psfs], axis=0) / scale
         least = np.array(frame_scene.shape) - 1 + np.abs(matrix) @ halves + 2 * MODEL_FWHM
-        folding = None if steps is None else _fold(matrix, offset, psfs, scale, least, shape)
-        if folding is not None:
-            sampler, period, transfer = folding
+        limits = np.max([_limits(matrix, p, scale) for p in psfs], axis=0)
+        rings = any(p.rings for p in psfs)
+        fold = None
+        if steps is not None and not rings:
+            fold = _fold(matrix, offset, psfs, scale, least, limits, shape)
+        if fold is not None:
+            sampler, period, transfer = fold
         else:
-            period = (_fast_size(least[0], parity=1), _fast_size(least[1], parity=1))
-            kept = _kept(matrix, psfs, period, scale)
+            if rings:
+                least = np.maximum(least, [ringing.least_period(n) for n in frame_scene.shape])
+            period = (_period(least[0], limits[0]), _period(least[1], limits[1]))
+            transfer = np.stack(
+                [
+                    _transfer(matrix, p, scale, period, limits, frame_scene.shape if rings else None)
+                    for p in psfs
+                ]
+            )
+            kept = (transfer.shape[1], transfer.shape[2])
             if aligned:
                 sampler, factor = separable(matrix, offset, period, shape, kept, real)
             else:
                 area = None if positions is None else _pixel_area(positions) / abs(np.linalg.det(matrix))
-                fine = tuple(_fast_size(max(2 * n, FINE_LEAST), 0) for n in (kept[0], 2 * kept[1] - 1))
-                sampler, factor = non_uniform(mapped, area, period, kept, fine, real)
-            transfer = factor * _transfer(matrix, psfs, period, scale, kept)
+                sampler, factor = non_uniform(mapped, area, period, kept, real)
+            transfer = factor * transfer
         return cls(
             leaf(rows, real),
             leaf(transfer, real),
@@ -293,72 +307,74 @@ def _fold(
     psfs: tuple[PSF, ...],
     image_scale: float,
     least: Float[np.ndarray, " 2"],
+    limits: Float[np.ndarray, " 2"],
     shape: tuple[int, int],
 ) -> tuple[Folded, tuple[int, int], Complex[np.ndarray, "term ky kx"]] | None:
     """Return sampler, period and transfer of an image of integer steps; None where folding does not do."""
     steps = np.abs(np.diag(matrix))
-    period = tuple(int(s) * _fast_size(max(n / s, m)) for n, s, m in zip(least, steps, shape, strict=True))
-    kept = _kept(matrix, psfs, period, image_scale)
+    period = tuple(int(s) * fast_size(max(n / s, m)) for n, s, m in zip(least, steps, shape, strict=True))
+    kept = _kept(limits, period)
     if shape[0] * kept[0] * kept[1] < FOLDING_PAYS:
         return None
     sampler, factor = folded(matrix, offset, period, shape, kept)
-    transfer = _transfer(matrix, psfs, period, image_scale, kept)
+    transfer = np.stack([_transfer(matrix, p, image_scale, period, limits) for p in psfs])
     along = np.meshgrid(*(k / n for k, n in zip(frequencies(kept), period, strict=True)), indexing="ij")
     star = np.abs(transfer).sum(axis=0) * model_psf_transfer(np.stack(along, axis=-1), 1.0)
     # The Nyquist limit of an even period, shared between its two signs, is left out: it must not matter.
-    last_y = star[[kept[0] // 2, -(kept[0] // 2)]].sum() if 2 * (kept[0] // 2) == period[0] - 2 else 0.0
-    last_x = star[:, -1].sum() if 2 * (kept[1] - 1) == period[1] - 2 else 0.0
+    last_y = star[[kept[0] // 2, -(kept[0] // 2)]].sum() if kept[0] == period[0] - 1 else 0.0
+    last_x = star[:, -1].sum() if 2 * kept[1] == period[1] else 0.0
     if last_y + last_x > NEGLIGIBLE * star.sum():
         return None
     return sampler, period, factor * transfer
 
 
-def _fast_size(least: float | int, parity: int | None = None) -> int:
-    """Return the smallest integer >= `least`, odd (1) or even (0) if asked, without prime factors above 7."""
-    size, step = math.ceil(least), 1 if parity is None else 2
-    size += 0 if parity is None else (size - parity) % 2
-    while _without_small_factors(size) > 1:
-        size += step
-    return size
-
-
-def _without_small_factors(number: int) -> int:
-    for prime in (2, 3, 5, 7):
-        while number % prime == 0:
-            number //= prime
-    return number
-
-
-def _kept(
-    matrix: Float[np.ndarray, "2 2"], psfs: tuple[PSF, ...], period: tuple[int, int], image_scale: float
-) -> tuple[int, int]:
-    """Return the shape of the half-plane of frequencies that are worth keeping."""
+def _limits(matrix: Float[np.ndarray, "2 2"], psf: PSF, image_scale: float) -> Float[np.ndarray, " 2"]:
+    """Return the largest frequencies (ky, kx) that are worth keeping, in cycles per scene pixel."""
     to_scene = np.linalg.inv(matrix).T * image_scale  # cycles/arcsec along the image -> cycles/scene pixel
     reach = np.linalg.norm(to_scene, axis=1)
-    limits = []
-    for psf in psfs:
-        disc = psf.band_limit(0.5 / float(reach.min())) * reach
-        stamp = np.abs(to_scene).sum(axis=1) * 0.5 / psf.pixel_scale  # the square within its Nyquist limits
-        limits.append(np.minimum(disc, stamp))
-    pairs = zip(np.max(limits, axis=0), period, strict=True)
-    ky, kx = (min(math.ceil(f * n), (n - 1) // 2) for f, n in pairs)
+    disc = psf.band_limit(0.5 / float(reach.min())) * reach
+    stamp = np.abs(to_scene).sum(axis=1) * 0.5 / psf.pixel_scale  # the square within its Nyquist limits
+    return np.minimum(disc, stamp)
+
+
+def _period(least: float, limit: float) -> int:
+    """Return a fast size for the FFT; odd where an even one would drop a frequency worth keeping."""
+    size = fast_size(least)
+    return size if math.ceil(limit * size) < size / 2 else fast_size(least, parity=1)
+
+
+def _kept(limits: Float[np.ndarray, " 2"], period: tuple[int, int]) -> tuple[int, int]:
+    """Return the shape of the half-plane of frequencies within the limits."""
+    ky, kx = (min(math.ceil(f * n), (n - 1) // 2) for f, n in zip(limits, period, strict=True))
     return 2 * ky + 1, kx + 1
 
 
 def _transfer(
     matrix: Float[np.ndarray, "2 2"],
-    psfs: tuple[PSF, ...],
-    period: tuple[int, int],
+    psf: PSF,
     image_scale: float,
-    kept: tuple[int, int],
-) -> Complex[np.ndarray, "term ky kx"]:
-    """Return |det M| P / G of each PSF on the kept frequencies."""
-    along_y, along_x = (k / n for k, n in zip(frequencies(kept), period, strict=True))
-    grid = np.stack(np.meshgrid(along_y, along_x, indexing="ij"), axis=-1)
-    if matrix[0, 1] == matrix[1, 0] == 0:
-        scaled = [f * m / image_scale for f, m in zip((along_y, along_x), np.diag(matrix), strict=True)]
-        observed = [psf.transfer_grid(*scaled) for psf in psfs]
-    else:
-        # The phase k . (M q) is that of the frequency M^T k in the image's pixel axes.
-        observed = [psf.transfer(grid @ matrix / image_scale) for psf in psfs]
-    return abs(np.linalg.det(matrix)) * np.stack(observed) / model_psf_transfer(grid, 1.0)
+    period: tuple[int, int],
+    limits: Float[np.ndarray, " 2"],
+    ringing_over: tuple[int, int] | None = None,
+) -> Complex[np.ndarray, "ky kx"]:
+    """Return |det M| P / G within the limits; where kernels ring, unwrapped over a scene of the given shape."""
+
+    def evaluate(period: tuple[int, int], kept: tuple[int, int]) -> Complex[np.ndarray, "ky kx"]:
+        along_y, along_x = (k / n for k, n in zip(frequencies(kept), period, strict=True))
+        grid = np.stack(np.meshgrid(along_y, along_x, indexing="ij"), axis=-1)
+        spacing = np.abs(matrix.T) @ (1 / np.array(period)) / image_scale
+        cell = (float(spacing[0]), float(spacing[1]))
+        if matrix[0, 1] == matrix[1, 0] == 0:
+            scaled = (f * m / image_scale for f, m in zip((along_y, along_x), np.diag(matrix), strict=True))
+            observed = psf.transfer_grid(*scaled, cell)
+        else:
+            # The phase k . (M q) is that of the frequency M^T k in the image's pixel axes.
+            observed = psf.transfer(grid @ matrix / image_scale, cell)
+        return abs(np.linalg.det(matrix)) * observed / model_psf_transfer(grid, 1.0)
+
+    kept = _kept(limits, period)
+    return (
+        evaluate(period, kept)
+        if ringing_over is None
+        else ringing.unwrapped(evaluate, kept, period, ringing_over)
+    )

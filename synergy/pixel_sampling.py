@@ -14,9 +14,11 @@ are kept: ``ky = 0 .. K, -K .. -1`` and the half-plane ``kx >= 0``. There are th
     Any other axis-aligned grid, whatever its scale, shift and flips; small images too, where it is the faster
     one: two inverse DFT matrices. Exact.
 `NonUniform`
-    Everything else (rotation, shear, swapped axes, a map of positions): a non-uniform FFT, an FFT onto
-    a grid twice as fine as the polynomial needs, and an interpolation over 8 x 8 of its pixels with the
-    "exponential of semicircle" kernel, whose own transform is divided out. Relative error below 1e-6.
+    Everything else (rotation, shear, swapped axes, a map of positions): a non-uniform FFT, an FFT onto a grid
+    twice as fine as the polynomial needs, and an interpolation over 8 x 8 of its pixels with the "exponential
+    of semicircle" kernel, whose own transform is divided out. Relative error below 1e-6. It works on tiles of
+    pixels: one window of the fine grid holds what all pixels of a tile need, so that a tile costs one gather
+    (one scatter in the adjoint) and a small matrix product.
 
 Each comes with a factor for the transfer function: what can be multiplied into it once.
 
@@ -26,6 +28,7 @@ Barnett, Magland & af Klinteberg 2019, SIAM J. Sci. Comput. 41, C479 (the kernel
 """
 
 import dataclasses
+import math
 from typing import Protocol
 
 import jax
@@ -37,6 +40,8 @@ PRECISE = jax.lax.Precision.HIGHEST  # accelerators round float32 products to 10
 
 _WIDTH = 8  # fine pixels under the non-uniform FFT's kernel
 _BETA = 2.30 * _WIDTH  # its shape, optimal for a twofold finer grid (Barnett et al. 2019)
+_TILE = 4  # most image pixels along the side of a tile
+_SPAN = 9  # fine pixels that a tile's pixel centres may span
 
 
 class Sampler(Protocol):
@@ -119,18 +124,19 @@ class NonUniform:
     Parameters
     ----------
     corners
-        ``(pixel, 2)`` first fine pixel (y, x) under the kernel.
+        ``(tile, 2)`` first fine pixel (y, x) of each tile's window.
     row_weights, column_weights
-        ``(pixel, width)`` kernel values; the rows' also hold a pixel's relative area.
+        ``(tile, pixel, width)`` kernel values of the pixels of each tile; the rows' also hold a pixel's
+        relative area.
     fine
         Shape of the fine grid.
     shape
         Shape of the image.
     """
 
-    corners: Int[Array, "pixel 2"]
-    row_weights: Float[Array, "pixel width"]
-    column_weights: Float[Array, "pixel width"]
+    corners: Int[Array, "tile 2"]
+    row_weights: Float[Array, "tile pixel height"]
+    column_weights: Float[Array, "tile pixel width"]
     fine: tuple[int, int] = dataclasses.field(metadata={"static": True})
     shape: tuple[int, int] = dataclasses.field(metadata={"static": True})
 
@@ -138,15 +144,19 @@ class NonUniform:
         """Return the values at the image's pixel centres."""
         padded = _with_gap(spectrum, self.fine[0])
         values = jnp.fft.irfft(jnp.fft.ifft(padded, axis=0), n=self.fine[1], axis=1)
-        values = jnp.pad(values, (0, _WIDTH), mode="wrap")
+        window_shape = (self.row_weights.shape[-1], self.column_weights.shape[-1])
+        values = jnp.pad(values, [(0, n) for n in window_shape], mode="wrap")
 
         # Whole windows: XLA gathers and scatters them several times faster than single pixels.
-        def window(corner: Int[Array, " 2"]) -> Float[Array, "width width"]:
-            return jax.lax.dynamic_slice(values, (corner[0], corner[1]), (_WIDTH, _WIDTH))
+        def window(corner: Int[Array, " 2"]) -> Float[Array, "height width"]:
+            return jax.lax.dynamic_slice(values, (corner[0], corner[1]), window_shape)
 
         weights = (self.row_weights, self.column_weights)
-        pixels = jnp.einsum("pab,pa,pb->p", jax.vmap(window)(self.corners), *weights, precision=PRECISE)
-        return pixels.reshape(self.shape)
+        pixels = jnp.einsum("tab,tpa,tpb->tp", jax.vmap(window)(self.corners), *weights, precision=PRECISE)
+        side = math.isqrt(pixels.shape[1])
+        ny, nx = (-(-n // side) for n in self.shape)
+        image = pixels.reshape(ny, nx, side, side).swapaxes(1, 2).reshape(ny * side, nx * side)
+        return image[: self.shape[0], : self.shape[1]]
 
 
 def separable(
@@ -214,7 +224,6 @@ def non_uniform(
     area: Float[np.ndarray, "y x"] | None,
     period: tuple[int, int],
     kept: tuple[int, int],
-    fine: tuple[int, int],
     real: np.dtype,
 ) -> tuple[NonUniform, Float[np.ndarray, "ky kx"]]:
     """Return the sampler of any image, and its factor for the transfer.
@@ -227,35 +236,67 @@ def non_uniform(
         Area of each pixel relative to the one in the transfer; None for one.
     period, kept, real
         As for `separable`.
-    fine
-        Shape of the fine grid: even, at least twice the kept frequencies and `fine_least`.
     """
-    shape = positions.shape[:2]
-    flat = positions.reshape(-1, 2)
+    shape = (positions.shape[0], positions.shape[1])
+    fine = tuple(fast_size(max(2 * n, 4 * _WIDTH), parity=0) for n in (kept[0], 2 * kept[1] - 1))
+    steps = [np.abs(np.diff(positions, axis=axis)).max(axis=(0, 1), initial=0.0) for axis in (0, 1)]
+    per_pixel = np.add(*steps) * np.array(fine) / np.array(period)
+    side = min(_TILE, 1 + int(_SPAN / max(per_pixel.max(), 1e-9)))
+    tiled = _tiles(positions, side)
     corners, weights, factors = [], [], []
     for axis, frequency in enumerate(frequencies(kept)):
-        fine_position = np.mod(flat[:, axis], period[axis]) * fine[axis] / period[axis]
-        corner = np.ceil(fine_position - _WIDTH / 2)
-        nodes = corner[:, None] + np.arange(_WIDTH)
-        weights.append(_kernel(nodes - fine_position[:, None]))
+        fine_position = tiled[..., axis] * fine[axis] / period[axis]
+        corner = np.ceil(fine_position.min(axis=1) - _WIDTH / 2)
+        width = 1 + int(np.max(np.floor(fine_position.max(axis=1) + _WIDTH / 2) - corner))
+        nodes = corner[:, None, None] + np.arange(width)
+        weights.append(_kernel(nodes - fine_position[..., None]))
         corners.append(np.mod(corner, fine[axis]).astype(np.int32))
         # The inverse FFT divides by the size of the fine grid, the definition by the period.
         factors.append(fine[axis] / period[axis] / _kernel_transform(frequency / fine[axis]))
     if area is not None:
-        weights[0] = weights[0] * area.reshape(-1, 1)
+        weights[0] = weights[0] * _tiles(area[..., None], side)
     start = jnp.asarray(np.stack(corners, axis=-1))
     sampler = NonUniform(start, leaf(weights[0], real), leaf(weights[1], real), fine, shape)
     return sampler, np.outer(*factors)
 
 
-FINE_LEAST = 2 * _WIDTH
-"""Smallest side of a non-uniform FFT's fine grid."""
+def _tiles(image: Float[np.ndarray, "y x c"], side: int) -> Float[np.ndarray, "tile pixel c"]:
+    """Cut an image into square tiles, its last row and column repeated to fill them."""
+    ny, nx = (-(-n // side) for n in image.shape[:2])
+    filled = np.pad(
+        image, [(0, ny * side - image.shape[0]), (0, nx * side - image.shape[1]), (0, 0)], mode="edge"
+    )
+    return filled.reshape(ny, side, nx, side, -1).swapaxes(1, 2).reshape(ny * nx, side**2, -1)
 
 
 def frequencies(kept: tuple[int, int]) -> tuple[Int[np.ndarray, " ky"], Int[np.ndarray, " kx"]]:
     """Return the integer frequencies of the kept half-plane: 0 .. K, -K .. -1 along y and 0 .. K along x."""
     along_y = np.fft.fftfreq(kept[0], 1 / kept[0]).round().astype(int)
     return along_y, np.arange(kept[1])
+
+
+def fast_size(least: float | int, parity: int | None = None) -> int:
+    """Return the smallest integer without prime factors above 7, for fast FFTs.
+
+    Parameters
+    ----------
+    least
+        The integer is at least as large.
+    parity
+        1 for an odd one, 0 for an even one, None for any.
+    """
+    size, step = math.ceil(least), 1 if parity is None else 2
+    size += 0 if parity is None else (size - parity) % 2
+    while _without_small_factors(size) > 1:
+        size += step
+    return size
+
+
+def _without_small_factors(number: int) -> int:
+    for prime in (2, 3, 5, 7):
+        while number % prime == 0:
+            number //= prime
+    return number
 
 
 def leaf(array: Inexact[np.ndarray, "..."], real: np.dtype) -> Array:

@@ -27,6 +27,9 @@ MODEL_FWHM = 2.0
 NEGLIGIBLE = 1e-5
 """Change of a star's image, relative to its peak, that dropping high frequencies may make."""
 
+RINGING = 1e-3
+"""Amplitude at its Nyquist limit, relative to its peak, beyond which a stamp counts as undersampled."""
+
 _CHUNK = 1 << 13  # frequencies per block: bounds the memory of the phase matrices
 
 
@@ -170,30 +173,51 @@ class PSF:
         cut = cuts[bisect.bisect_left(cuts, True, hi=size - 1, key=negligible)]
         return float(min(cut, nyquist))
 
-    def transfer(self, frequencies: Float[np.ndarray, "*n 2"]) -> Complex[np.ndarray, "*n"]:
+    @functools.cached_property
+    def rings(self) -> bool:
+        """Whether the stamp has power at its Nyquist limit, so that its sinc interpolation rings.
+
+        The alternating sum along an axis is the amplitude of the ringing: it falls as the inverse distance.
+        """
+        signs = [(-1.0) ** np.arange(size) for size in self.image.shape]
+        amplitudes = np.concatenate([signs[0] @ self.image, self.image @ signs[1]])
+        return bool(np.abs(amplitudes).max() > RINGING * self.image.max())
+
+    def transfer(
+        self, frequencies: Float[np.ndarray, "*n 2"], cell: tuple[float, float] = (0.0, 0.0)
+    ) -> Complex[np.ndarray, "*n"]:
         """Return the Fourier transform at any frequencies.
 
         Parameters
         ----------
         frequencies
             Cycles per arcsec along (y, x), the image's own axes.
+        cell
+            Spacing of the frequencies along (y, x) in a sum over them: each stands for a cell of this width,
+            and counts by the part of its cell that lies within the stamp's Nyquist limit.
 
         Returns
         -------
         Transform of the stamp about its centre, zero beyond the stamp's Nyquist limit on either axis.
         """
         flat = np.asarray(frequencies, np.float64).reshape(-1, 2) * self.pixel_scale
+        weights = np.prod(
+            [_coverage(f, width * self.pixel_scale) for f, width in zip(flat.T, cell, strict=True)], axis=0
+        )
         result = np.zeros(len(flat), np.complex128)
         for begin in range(0, len(flat), _CHUNK):
             block = flat[begin : begin + _CHUNK]
-            known = np.flatnonzero(np.all(np.abs(block) <= 0.5 + 1e-12, axis=-1))
+            known = np.flatnonzero(weights[begin : begin + _CHUNK])
             rows, columns = (_phases(block[known, axis], size) for axis, size in enumerate(self.image.shape))
             half = (columns.real @ self.image.T) + 1j * (columns.imag @ self.image.T)
             result[begin + known] = np.einsum("ny,ny->n", half, rows)
-        return result.reshape(frequencies.shape[:-1])
+        return (result * weights).reshape(frequencies.shape[:-1])
 
     def transfer_grid(
-        self, along_y: Float[np.ndarray, " ky"], along_x: Float[np.ndarray, " kx"]
+        self,
+        along_y: Float[np.ndarray, " ky"],
+        along_x: Float[np.ndarray, " kx"],
+        cell: tuple[float, float] = (0.0, 0.0),
     ) -> Complex[np.ndarray, "ky kx"]:
         """Return the Fourier transform on a rectangular grid of frequencies, as `transfer` but much faster.
 
@@ -201,11 +225,13 @@ class PSF:
         ----------
         along_y, along_x
             Cycles per arcsec along the image's own axes.
+        cell
+            As in `transfer`.
         """
         axes = [np.asarray(f, np.float64) * self.pixel_scale for f in (along_y, along_x)]
-        known = [np.abs(f) <= 0.5 + 1e-12 for f in axes]
+        weights = [_coverage(f, width * self.pixel_scale) for f, width in zip(axes, cell, strict=True)]
         rows, columns = (_phases(f, size) for f, size in zip(axes, self.image.shape, strict=True))
-        return np.where(np.outer(*known), rows @ self.image @ columns.T, 0)
+        return np.outer(*weights) * (rows @ self.image @ columns.T)
 
 
 def model_psf_transfer(frequencies: Float[np.ndarray, "*n 2"], pixel_scale: float) -> Float[np.ndarray, "*n"]:
@@ -225,6 +251,13 @@ def model_psf_transfer(frequencies: Float[np.ndarray, "*n 2"], pixel_scale: floa
 def _phases(frequency: Float[np.ndarray, " n"], size: int) -> Complex[np.ndarray, "n size"]:
     """Return exp(-2 pi i f p) for pixels p about the stamp's centre; f in cycles per stamp pixel."""
     return np.exp(-2j * np.pi * np.outer(frequency, np.arange(size) - (size - 1) / 2))
+
+
+def _coverage(frequency: Float[np.ndarray, " n"], width: float) -> Float[np.ndarray, " n"]:
+    """Return the part of a cell about each frequency that lies within half a cycle per stamp pixel."""
+    if width == 0:
+        return (np.abs(frequency) <= 0.5 + 1e-12).astype(np.float64)
+    return np.clip((0.5 - np.abs(frequency)) / width + 0.5, 0, 1)
 
 
 def _taper(size: int) -> Float[np.ndarray, " size"]:

@@ -49,13 +49,17 @@ REGISTRY = {
     "rotated, coarse": ((16, 15), (4, 5), 0.2 * TURNED, (0.0, 0.02), 0.5),
     "sheared": ((15, 16), (8, 7), 0.1 * np.array([[1.0, 0.1], [0.05, -1.1]]), (0, 0), 0.18),
     "swapped axes": ((16, 16), (8, 7), 0.1 * np.array([[0.0, 1.0], [1.0, 0.0]]), (0, 0), 0.18),
+    "rotated, undersampled image": ((16, 16), (3, 4), 0.3 * TURNED, (0.0, 0.02), 0.2),
+    "rotated, finer than the scene": ((16, 15), (19, 22), 0.03 * TURNED, (0.0, 0.02), 0.2),
+    "undersampled stamp": ((16, 15), (8, 7), 0.1 * UPRIGHT, (0.013, -0.021), 0.16),
+    "rotated, undersampled stamp": ((15, 16), (8, 8), 0.1 * TURNED, (0.01, 0.02), 0.16),
 }
 
 
 def build(name, dtype):
     scene_shape, image_shape, jacobian, shift, fwhm = REGISTRY[name]
     scene, image = frame(scene_shape, H * UPRIGHT), frame(image_shape, jacobian, shift)
-    psf = PSF.gaussian(fwhm, fwhm / 5, 31)
+    psf = PSF.gaussian(fwhm, 0.1, 7) if "stamp" in name else PSF.gaussian(fwhm, fwhm / 5, 31)
     return Operator.build(scene, image, psf, RESPONSE, dtype), scene, image, psf
 
 
@@ -110,6 +114,24 @@ def dense_matrix(scene, image, psf):
     return (synthesis @ (transfer[:, None] * analysis)).real / np.prod(period)
 
 
+def dense_integral(scene, image, psf):
+    """Integrate over the square within the stamp's Nyquist limits by Gauss-Legendre: no period, no wrapping."""
+    matrix, offset = image.affine_to(scene)
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    seen = np.stack(np.meshgrid(nodes, nodes, indexing="ij"), axis=-1).reshape(-1, 2) / 2
+    area = np.outer(weights, weights).ravel() / 4
+    to_scene = np.linalg.inv(matrix) * image.pixel_scale / psf.pixel_scale
+    k = seen @ to_scene  # cycles per scene pixel
+    stamp = np.moveaxis(np.indices(psf.image.shape), 0, -1).reshape(-1, 2)
+    stamp = stamp - (np.array(psf.image.shape) - 1) / 2
+    transfer = np.exp(-2j * np.pi * seen @ stamp.T) @ psf.image.ravel() / model_psf_transfer(k, 1.0)
+    transfer *= area * abs(np.linalg.det(to_scene) * np.linalg.det(matrix))
+    q = np.moveaxis(np.indices(image.shape), 0, -1).reshape(-1, 2)
+    p = np.moveaxis(np.indices(scene.shape), 0, -1).reshape(-1, 2)
+    synthesis = np.exp(2j * np.pi * (q @ matrix.T + offset) @ k.T)
+    return (synthesis @ (transfer[:, None] * np.exp(-2j * np.pi * k @ p.T))).real
+
+
 @pytest.mark.parametrize("name", REGISTRY)
 def test_dense_matrix(name):
     """Scenes of one bright pixel, the sharpest there can be: 1e-4 of the peak everywhere inside the scene."""
@@ -118,7 +140,7 @@ def test_dense_matrix(name):
         basis = jnp.eye(np.prod(scene.shape), dtype=jnp.float64).reshape(-1, 1, *scene.shape)
         images = jax.jit(jax.vmap(Operator.image, (None, 0)))(operator, basis)
     found = np.asarray(images).reshape(len(basis), -1).T
-    expected = dense_matrix(scene, image, psf)
+    expected = (dense_integral if psf.rings else dense_matrix)(scene, image, psf)
     visible = inside(scene, image).ravel()
     np.testing.assert_allclose(found[visible], expected[visible], atol=1e-4 * expected.max())
 
@@ -146,3 +168,17 @@ def test_the_path_follows_the_grid():
 
 def test_double_precision_stays_inside_its_context():
     assert jnp.zeros(1).dtype == jnp.float32
+
+
+def test_the_registry_reaches_every_kind():
+    """Both samplers, both parities of the period, every size of tile, and stamps that ring."""
+    tiles, parities, rings = set(), set(), set()
+    for name in REGISTRY:
+        operator, _, _, psf = build(name, jnp.float32)
+        parities |= {n % 2 for n in operator.period}
+        rings.add((psf.rings, type(operator.sampler)))
+        if isinstance(operator.sampler, NonUniform):
+            tiles.add(operator.sampler.row_weights.shape[1])
+    assert parities == {0, 1}
+    assert {1, 16} <= tiles
+    assert rings == {(ring, kind) for ring in (True, False) for kind in (Separable, NonUniform)}
