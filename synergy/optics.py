@@ -1,17 +1,17 @@
 """The optical PSF of a telescope: pupil, aberrations and passband, without aliasing.
 
-The field in the focal plane is the Fourier transform of the pupil, ``E(a) = int P(u) exp(2 pi i (W(u) + u . a) /
-lambda) du``, its squared modulus the PSF, whose transform (the autocorrelation of the pupil) ends at
-``D / lambda``: 7.8 cycles per arcsec for 1.2 m at 750 nm. The field is computed for exactly the angles that are
-asked for, as a product of two matrices on either side of the pupil (Soummer et al. 2007, Opt. Express 15, 15935):
-no period of a fast transform folds the wings back. The angles are spaced finer than ``lambda / 2 D`` at the
-shortest wavelength, so that the intensity is sampled at its Nyquist rate. Open fractions of pupil pixels are box
-averages of the true pupil; their transform is divided out.
+The field in the focal plane is the Fourier transform of the pupil,
+``E(a) = int P(u) exp(2 pi i (W(u) + u . a) / lambda) du``, its squared modulus the PSF, whose transform (the autocorrelation of the pupil) ends at
+``D / lambda``: 7.8 cycles per arcsec for 1.2 m at 750 nm. The field is computed for exactly the angles that
+are asked for, as a product of two matrices on either side of the pupil (Soummer et al. 2007, Opt. Express 15,
+15935): no period of a fast transform folds the wings back. The angles are spaced finer than ``lambda / 2 D``
+at the shortest wavelength, so that the intensity is sampled at its Nyquist rate. Open fractions of pupil
+pixels are box averages of the true pupil; their transform is divided out.
 
-A passband is a few wavelengths at the nodes of a Gauss-Legendre rule, of equal photon number per nm unless the
-spectrum is sloped. The wavefront error ``W`` is a sum of Zernike polynomials over the unobscured pupil in Noll's
-order and normalisation (Noll 1976, JOSA 66, 207), in nm rms, fixed to the image's axes; the pupil itself may be
-rotated against them, since a mosaic rarely keeps the telescope's roll.
+A passband is a few wavelengths at the nodes of a Gauss-Legendre rule, of equal photon number per nm unless
+the spectrum is sloped. The wavefront error ``W`` is a sum of Zernike polynomials over the unobscured pupil in
+Noll's order and normalisation (Noll 1976, JOSA 66, 207), in nm rms, fixed to the image's axes; the pupil
+itself may be rotated against them, since a mosaic rarely keeps the telescope's roll.
 """
 
 import dataclasses
@@ -40,7 +40,8 @@ class Pupil:
     offset
         Centre of the obscuration, (y, x) in radii of the aperture.
     struts
-        Straight bars (y, x, degrees from the x axis towards y, length, width): centre, length and width in radii.
+        Straight bars (y, x, degrees from the x axis towards y, length, width): centre, length and width in
+        radii.
     """
 
     diameter: float
@@ -58,7 +59,7 @@ class Pupil:
         rotation
             Degrees by which the pupil is turned from the x axis towards y.
         """
-        fine = 4
+        fine = 3  # on top of soft edges
         v, u = np.meshgrid(*[_pupil_axis(size * fine)] * 2, indexing="ij")
         c, s = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
         x, y = u * c + v * s, v * c - u * s
@@ -80,8 +81,9 @@ class Pupil:
 class Optics:
     """PSFs of one telescope through one passband, as a function of a few numbers.
 
-    The parameters (`names`) are the pupil's rotation in units of 30 degrees, the slope of the spectrum (relative
-    change of the photon number per nm from the band's middle to its end), and the aberrations in nm.
+    The parameters (`names`) are the pupil's rotation in units of 30 degrees, the slope of the spectrum
+    (relative change of the photon number per nm from the band's middle to its end), and the aberrations in
+    nm.
 
     Parameters
     ----------
@@ -96,7 +98,8 @@ class Optics:
     wavelengths
         How many stand for the passband.
     pupil_size
-        Pixels across the pupil. Light further than ``lambda / D`` times half of it from the centre is not described.
+        Pixels across the pupil. Light further than ``lambda / D`` times half of it from the centre is not
+        described.
     """
 
     pupil: Pupil
@@ -104,7 +107,7 @@ class Optics:
     blur: float
     aberration: float = 15.0
     wavelengths: int = 5
-    pupil_size: int = 64
+    pupil_size: int = 48
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -114,28 +117,28 @@ class Optics:
     @property
     def prior(self) -> tuple[Float[np.ndarray, " p"], Float[np.ndarray, " p"]]:
         """Mean and standard deviation of each parameter before any stamp is seen."""
-        sigma = np.array([1.0, 0.4] + [self.aberration] * len(ZERNIKES))
+        sigma = np.array([2.0, 0.4] + [self.aberration] * len(ZERNIKES))
         return np.zeros(len(sigma)), sigma
 
-    def starts(self, number: int) -> Float[np.ndarray, "number p"]:
+    def starts(self) -> Float[np.ndarray, "start p"]:
         """Return points to begin a fit from: without aberrations its gradient vanishes, so none is there."""
-        rng = np.random.default_rng(4)
+        rng, number = np.random.default_rng(4), 6
         draws = 0.4 * rng.normal(size=(number, len(self.names))) * self.prior[1]
-        draws[:, 0] = np.arange(number) % 2 - 0.5
+        draws[:, 0] = 0.67 * (np.arange(number) % 3 - 1)  # three struts: 60 degrees come near to every roll
         draws[:, 1] = 0.0
-        draws[:, 2] = np.where(np.arange(number) % 4 < 2, 1, -1) * 0.7 * self.aberration
+        draws[:, 2] = np.where(np.arange(number) % 2, 1, -1) * 0.7 * self.aberration
         return draws
 
     def finer(self) -> "Optics":
         """Return the same with more wavelengths and pupil pixels, for wings far out."""
-        return dataclasses.replace(self, wavelengths=self.wavelengths + 4, pupil_size=2 * self.pupil_size)
+        return dataclasses.replace(self, wavelengths=self.wavelengths + 4, pupil_size=128)
 
     def coarser(self) -> "Optics":
         """Return the same with fewer wavelengths and pupil pixels, to screen starting points."""
-        return dataclasses.replace(self, wavelengths=3, pupil_size=self.pupil_size // 2)
+        return dataclasses.replace(self, wavelengths=3, pupil_size=32)
 
     def grid(self, half_width: float) -> tuple[int, float]:
-        """Return the (odd) number of samples and their spacing in arcsec of a window that holds `half_width`."""
+        """Return the (odd) number of samples and their spacing (arcsec) of a window that holds `half_width`."""
         step = 0.9 * self.passband[0] * 1e-9 / (2 * self.pupil.diameter) / ARCSEC
         return _odd_fast_len(2 * math.ceil(half_width / step) + 1), step
 
@@ -170,12 +173,15 @@ class Optics:
         amplitude = _amplitude(self.pupil, self.pupil_size, round(30 * rotation, 9))
         fields = amplitude[None]
         if jacobian:
-            turn = 1.0
-            turned = [_amplitude(self.pupil, self.pupil_size, round(30 * rotation + d, 9)) for d in (turn, -turn)]
-            modes = _modes(self.pupil_size)
-            fields = np.concatenate([fields, (turned[0] - turned[1])[None] * 15 / turn, amplitude * modes])
+            turned = _amplitude(self.pupil, self.pupil_size, round(30 * rotation + 0.25, 9))
+            fields = np.concatenate(
+                [fields, 120 * (turned - amplitude)[None], amplitude * _modes(self.pupil_size)]
+            )
         wavefront = np.tensordot(nm, _modes(self.pupil_size), 1)
-        result, derivatives = np.zeros((size, size)), np.zeros((len(self.names) if jacobian else 0, size, size))
+        result, derivatives = (
+            np.zeros((size, size)),
+            np.zeros((len(self.names) if jacobian else 0, size, size)),
+        )
         pitch = self.pupil.diameter / self.pupil_size
         axis = (np.arange(self.pupil_size) - (self.pupil_size - 1) / 2) * pitch
         angle = (np.arange(size) - (size - 1) / 2) * step * ARCSEC

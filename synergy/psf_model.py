@@ -1,10 +1,10 @@
 """Effective PSFs as a function of a few numbers: a telescope, a Gaussian blur, a shift and the pixel.
 
 A *telescope* (`Telescope`: `synergy.optics.Optics` in space, `synergy.seeing.Seeing` on the ground) gives the
-transform of its PSF on the frequencies of a small window. Here it is multiplied with the transforms of an elliptical
-Gaussian (jitter, charge diffusion, guiding) and of the square pixel, and evaluated at any positions, with exact
-derivatives. The numbers are those of the telescope and the three of the Cholesky factor of the Gaussian's covariance
-(arcsec; it stays positive whatever they are).
+transform of its PSF on the frequencies of a small window. Here it is multiplied with the transforms of an
+elliptical Gaussian (jitter, charge diffusion, guiding) and of the square pixel, and evaluated at any
+positions, with exact derivatives. The numbers are those of the telescope and the three of the Cholesky factor
+of the Gaussian's covariance (arcsec; it stays positive whatever they are).
 """
 
 from typing import NamedTuple, Protocol
@@ -28,7 +28,7 @@ class Telescope(Protocol):
     def prior(self) -> tuple[Float[np.ndarray, " p"], Float[np.ndarray, " p"]]:
         """Mean and standard deviation of each parameter before any stamp is seen."""
 
-    def starts(self, number: int) -> Float[np.ndarray, "number p"]:
+    def starts(self) -> Float[np.ndarray, "start p"]:
         """Return points to begin a fit from."""
 
     def finer(self) -> "Telescope":
@@ -38,7 +38,7 @@ class Telescope(Protocol):
         """Return a cheaper version, to screen starting points."""
 
     def grid(self, half_width: float) -> tuple[int, float]:
-        """Return the odd number of samples and their spacing in arcsec of a window that holds `half_width`."""
+        """Return the odd number of samples and their spacing (arcsec) of a window that holds `half_width`."""
 
     def transfer(
         self, parameters: Float[np.ndarray, " p"], size: int, step: float, jacobian: bool = True
@@ -94,7 +94,8 @@ def evaluate(
 
     Returns
     -------
-    Values, and their derivatives with respect to `parameters` and to the source's position (y, x), on each grid.
+    Values, and their derivatives with respect to `parameters` and to the source's position (y, x), on each
+    grid.
     """
     n = len(telescope.names)
     a, b, c = parameters[n:]

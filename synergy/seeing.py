@@ -4,30 +4,33 @@ Its transform is ``exp(-D(lambda k) / 2)`` with the structure function of the ph
 
     D(r) = c (L0 / r0)^(5/3) [1 - 2^(1/6) / Gamma(5/6) (2 pi r / L0)^(5/6) K_(5/6)(2 pi r / L0)],
 
-which tends to Kolmogorov's ``6.88 (r / r0)^(5/3)``, hence ``exp(-(k / k0)^(5/3))``, for a large outer scale ``L0``
-(Tokovinin 2002, PASP 114, 1156). A finite one makes the core narrower and leaves the wings, which fall as
-``r^(-11/3)`` and hold light far beyond a PSF stamp.
+which tends to Kolmogorov's ``6.88 (r / r0)^(5/3)``, hence ``exp(-(k / k0)^(5/3))``, for a large outer scale
+``L0`` (Tokovinin 2002, PASP 114, 1156). A finite one makes the core narrower and leaves the wings, which fall
+as ``r^(-11/3)`` and hold light far beyond a PSF stamp.
 """
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
 from jaxtyping import Complex, Float
 from scipy.fft import next_fast_len
+from scipy.interpolate import CubicSpline
 from scipy.special import gamma, kv
 
 from synergy.optics import ARCSEC
 
 _EPSILON = 1e-4
+_LOG_RANGE = (-20.0, 6.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Seeing:
     """PSFs of the atmosphere through one passband, as a function of a few numbers.
 
-    The parameters (`names`) are the logarithms of the Kolmogorov FWHM over `fwhm` and of the outer scale over 25 m,
-    and the shear ``(g1, g2)`` of the profile.
+    The parameters (`names`) are the logarithms of the Kolmogorov FWHM over `fwhm` and of the outer scale over
+    25 m, and the shear ``(g1, g2)`` of the profile.
 
     Parameters
     ----------
@@ -36,7 +39,8 @@ class Seeing:
     wavelength
         nm.
     blur
-        Expected Gaussian sigma in arcsec of what is neither atmosphere nor pixel: optics, guiding, charge diffusion.
+        Expected Gaussian sigma in arcsec of what is neither atmosphere nor pixel: optics, guiding, charge
+        diffusion.
     """
 
     fwhm: float
@@ -53,11 +57,9 @@ class Seeing:
         """Mean and standard deviation of each parameter before any stamp is seen."""
         return np.zeros(4), np.array([0.5, 0.7, 0.05, 0.05])
 
-    def starts(self, number: int) -> Float[np.ndarray, "number p"]:
+    def starts(self) -> Float[np.ndarray, "start p"]:
         """Return points to begin a fit from: small and large seeing."""
-        points = np.zeros((number, 4))
-        points[:, 0] = 0.3 * np.linspace(-1, 1, number) if number > 1 else 0.0
-        return points
+        return np.array([[-0.3, 0.0, 0.0, 0.0], [0.3, 0.0, 0.0, 0.0]])
 
     def finer(self) -> "Seeing":
         """Return the same: it is exact."""
@@ -124,8 +126,18 @@ def _structure(
     separation: Float[np.ndarray, "ky kx"], fried: float, outer: float
 ) -> Float[np.ndarray, "ky kx"]:
     """Return the structure function of the phase in rad^2."""
-    scaled = np.maximum(2 * math.pi * separation / outer, 1e-12)
-    shape = scaled ** (5 / 6) * kv(5 / 6, scaled) * 2 ** (1 / 6) / gamma(5 / 6)
+    scaled = np.clip(2 * math.pi * separation / outer, *np.exp(_LOG_RANGE))
     # With this constant the limit of large outer scales is 6.88 (r / r0)^(5/3).
     constant = 6.8839 * gamma(11 / 6) / gamma(1 / 6) * 2 ** (5 / 3) / (2 * math.pi) ** (5 / 3)
-    return constant * (outer / fried) ** (5 / 3) * (1 - shape)
+    return constant * (outer / fried) ** (5 / 3) * np.exp(_log_shape()(np.log(scaled)))
+
+
+@functools.cache
+def _log_shape() -> CubicSpline:
+    """Return the logarithm of the bracket in the structure function against that of its argument."""
+    logs = np.linspace(*_LOG_RANGE, 2000)
+    x = np.exp(logs)
+    bracket = 1 - 2 ** (1 / 6) / gamma(5 / 6) * x ** (5 / 6) * kv(5 / 6, x)
+    # Its leading terms, where the difference loses its digits.
+    power = gamma(1 / 6) / gamma(11 / 6) * (x / 2) ** (5 / 3)
+    return CubicSpline(logs, np.log(np.where(x < 1e-4, power, bracket)))

@@ -1,9 +1,9 @@
 """What is known beforehand about the telescopes whose PSF stamps need help.
 
-*Euclid*: 1.2 m, a central obscuration of 0.33 of the radius that sits 8.5 % off the axis, three struts of 12 mm that
-run past the centre (measured on the telescope's pupil image; Racca et al. 2016, SPIE 9904). Passbands from Cropper et
-al. 2024 and Schirmer et al. 2022. The expected blur is what takes the diffraction limit to the published width.
-*From the ground*: the survey's seeing.
+*Euclid*: 1.2 m, a central obscuration of 0.33 of the radius that sits 8.5 % off the axis, three struts of 12
+mm that run past the centre (measured on the telescope's pupil image; Racca et al. 2016, SPIE 9904). Passbands
+from Cropper et al. 2024 and Schirmer et al. 2022. The expected blur is what takes the diffraction limit to
+the published width. *From the ground*: the survey's seeing.
 """
 
 from synergy.errors import InputError
@@ -50,5 +50,7 @@ def telescope(band: str) -> Telescope:
         return Optics(EUCLID_PUPIL, passband, blur)
     letter = band.rpartition(".")[2]
     if band not in available_bands() or letter not in _WAVELENGTHS:
-        raise InputError(band, "no model of its PSF", "a Euclid or ground-based band", "Use the stamp as it is.")
+        raise InputError(
+            band, "no model of its PSF", "a Euclid or ground-based band", "Use the stamp as it is."
+        )
     return Seeing(get_band(band).psf_fwhm, _WAVELENGTHS[letter])
