@@ -1,12 +1,13 @@
 """The optical PSF of a telescope: pupil, aberrations and passband, without aliasing.
 
 The field in the focal plane is the Fourier transform of the pupil,
-``E(a) = int P(u) exp(2 pi i (W(u) + u . a) / lambda) du``, its squared modulus the PSF, whose transform (the autocorrelation of the pupil) ends at
-``D / lambda``: 7.8 cycles per arcsec for 1.2 m at 750 nm. The field is computed for exactly the angles that
-are asked for, as a product of two matrices on either side of the pupil (Soummer et al. 2007, Opt. Express 15,
-15935): no period of a fast transform folds the wings back. The angles are spaced finer than ``lambda / 2 D``
-at the shortest wavelength, so that the intensity is sampled at its Nyquist rate. Open fractions of pupil
-pixels are box averages of the true pupil; their transform is divided out.
+``E(a) = int P(u) exp(2 pi i (W(u) + u . a) / lambda) du``, its squared modulus the PSF, whose transform (the
+autocorrelation of the pupil) ends at ``D / lambda``: 7.8 cycles per arcsec for 1.2 m at 750 nm. The field is
+computed for exactly the angles that are asked for, as a product of two matrices on either side of the pupil
+(Soummer et al. 2007, Opt. Express 15, 15935): no period of a fast transform folds the wings back. The angles
+are spaced finer than ``lambda / 2 D`` at the shortest wavelength, so that the intensity is sampled at its
+Nyquist rate. Open fractions of pupil pixels are box averages of the true pupil; their transform is divided
+out.
 
 A passband is a few wavelengths at the nodes of a Gauss-Legendre rule, of equal photon number per nm unless
 the spectrum is sloped. The wavefront error ``W`` is a sum of Zernike polynomials over the unobscured pupil in
@@ -138,13 +139,13 @@ class Optics:
         return dataclasses.replace(self, wavelengths=3, pupil_size=32)
 
     def grid(self, half_width: float) -> tuple[int, float]:
-        """Return the (odd) number of samples and their spacing (arcsec) of a window that holds `half_width`."""
+        """Return the odd number of samples and their spacing (arcsec) of a window that holds `half_width`."""
         step = 0.9 * self.passband[0] * 1e-9 / (2 * self.pupil.diameter) / ARCSEC
         return _odd_fast_len(2 * math.ceil(half_width / step) + 1), step
 
     def transfer(
         self, parameters: Float[np.ndarray, " p"], size: int, step: float, jacobian: bool = True
-    ) -> tuple[Complex[np.ndarray, "ky kx"], Complex[np.ndarray, "p ky kx"]]:
+    ) -> tuple[Complex[np.ndarray, "ky kx"], Complex[np.ndarray, "q ky kx"]]:
         """Return the transform of the PSF and its derivatives, at the frequencies of ``rfft2``.
 
         Parameters
@@ -154,7 +155,7 @@ class Optics:
         size, step
             Window as `grid` gives it: its centre is the PSF's.
         jacobian
-            Whether to compute the derivatives; none are returned (``p`` = 0) otherwise.
+            Whether to compute the derivatives; none are returned (``q`` = 0) otherwise.
 
         Returns
         -------

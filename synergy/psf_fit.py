@@ -16,6 +16,7 @@ _POLISHED = 2
 _FIRST_GUESS = 1e-3  # error of stamp pixels relative to the peak, until it is known
 _LEAST = 3e-5  # an error smaller than this is below the accuracy of the model's arithmetic
 _SIMILAR = 10.0  # fits whose cost exceeds the least by no more are kept
+_SAME = 0.03  # but for those whose parameters differ by no more, in standard deviations of the prior
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,8 +85,8 @@ class Problem:
 
     def model(
         self, parameters: Float[np.ndarray, " q"], telescope: Telescope, jacobian: bool = True
-    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n q"]]:
-        """Return the stamps that the parameters predict, and the derivatives."""
+    ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "_n q"]]:
+        """Return the stamps that the parameters predict, and the derivatives (of no pixel, unless asked)."""
         n, area = self.n_psf, self.pixel_scale**2
         values, slopes = evaluate(
             telescope, parameters[:n], self.pixel_scale, self.grids(parameters), jacobian
@@ -134,7 +135,10 @@ def best_fits(problem: Problem, noise: float | None) -> list[Float[np.ndarray, "
     results = sorted(
         (_least_squares(problem, telescope, p, scale, 30) for p in polished), key=lambda fit: fit[0]
     )
-    return [fit for cost, fit in results if cost < results[0][0] + _SIMILAR]
+    least, best = results[0]
+    _, sigma = problem.prior()
+    others = [fit for cost, fit in results[1:] if cost < least + _SIMILAR]
+    return [best, *(fit for fit in others if np.abs((fit - best) / sigma).max() > _SAME)]
 
 
 def _least_squares(

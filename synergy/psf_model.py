@@ -7,7 +7,7 @@ positions, with exact derivatives. The numbers are those of the telescope and th
 of the Gaussian's covariance (arcsec; it stays positive whatever they are).
 """
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Complex, Float
@@ -15,6 +15,7 @@ from jaxtyping import Complex, Float
 N_BLUR = 3
 
 
+@runtime_checkable
 class Telescope(Protocol):
     """What makes a PSF before blur and pixel; see `synergy.optics.Optics` for the meaning of each part."""
 
@@ -42,7 +43,7 @@ class Telescope(Protocol):
 
     def transfer(
         self, parameters: Float[np.ndarray, " p"], size: int, step: float, jacobian: bool = True
-    ) -> tuple[Complex[np.ndarray, "ky kx"], Complex[np.ndarray, "p ky kx"]]:
+    ) -> tuple[Complex[np.ndarray, "ky kx"], Complex[np.ndarray, "q ky kx"]]:
         """Return the transform at the frequencies of ``rfft2`` and its derivatives."""
 
 

@@ -37,7 +37,7 @@ OVERSAMPLING = 4
 
 _REFINEMENTS = 4
 _SMALLEST = 5
-_MOST = 700  # pixels per stamp that the misfit is found from
+_MOST = 450  # pixels per stamp that the misfit is found from
 _RADIUS = 3.0
 _FAINT = 1e-3  # below this brightness (relative to the peak), the misfit is not evaluated
 
@@ -120,7 +120,7 @@ def recover(
         scale is not positive, or if offsets and stamps differ in number.
     """
     arrays = [stamps] if isinstance(stamps, np.ndarray) and stamps.ndim == 2 else list(stamps)
-    arrays = [_checked(stamp, pixel_scale, source, center != "stamp") for stamp in arrays]
+    arrays = [_checked(stamp, pixel_scale, source, center != "stamp" or len(arrays) > 1) for stamp in arrays]
     if not arrays or (offsets is not None and len(offsets) != len(arrays)):
         number = "none" if offsets is None else len(offsets)
         raise InputError(source, f"{len(arrays)} stamps, {number} offsets", "one of each", "Pair them.")
@@ -216,7 +216,7 @@ def _checked(
 def _linearised(
     problem: Problem, fit: Float[np.ndarray, " q"], telescope: Telescope
 ) -> tuple[Float[np.ndarray, " n"], Points]:
-    """Return residuals and model at the pixels the misfit is found from: the brightest, where there are many."""
+    """Return residuals and model at the pixels that the misfit is found from: the brightest of many."""
     prediction, jacobian = problem.model(fit, telescope)
     use = np.argsort(-prediction)[: _MOST * len(problem.stamps)]
     points = Points(problem.positions(fit)[use], prediction[use] / prediction.max(), jacobian[use])
@@ -225,7 +225,7 @@ def _linearised(
 
 def _misfit(problem: Problem, fit: Float[np.ndarray, " q"], noise: float | None) -> Misfit:
     rest, data = _linearised(problem, fit, problem.telescope)
-    # A Gaussian of the model's flux and peak has this FWHM; what the model misses is no smoother than 0.4 of it.
+    # A Gaussian of the model's flux and peak has this FWHM; the misfit is about as smooth as the diffraction.
     area = data.brightness.sum() / len(problem.stamps) * problem.pixel_scale**2
     fwhm = math.sqrt(area * 4 * math.log(2) / math.pi)
     few = slice(None, _MOST)

@@ -1,7 +1,7 @@
 """What a PSF model leaves unexplained in its stamps, as a Gaussian process: how much, where, and how sure.
 
-A stamp is ``y = f(theta) + r + n``: the model, a smooth misfit `r` that follows the light, and white noise `n`.
-The misfit has the covariance
+A stamp is ``y = f(theta) + r + n``: the model, a smooth misfit `r` that follows the light, and white noise
+`n`. The misfit has the covariance
 
     k(x, x') = a^2 h(x) h(x') exp(-|x - x'|^2 / 2 l^2),     h = (model / peak)^(1/2),
 

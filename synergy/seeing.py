@@ -82,7 +82,7 @@ class Seeing:
 
     def transfer(
         self, parameters: Float[np.ndarray, " p"], size: int, step: float, jacobian: bool = True
-    ) -> tuple[Complex[np.ndarray, "ky kx"], Complex[np.ndarray, "p ky kx"]]:
+    ) -> tuple[Complex[np.ndarray, "ky kx"], Complex[np.ndarray, "q ky kx"]]:
         """Return the transform of the PSF and its derivatives, at the frequencies of ``rfft2``.
 
         Parameters
@@ -92,7 +92,7 @@ class Seeing:
         size, step
             Window as `grid` gives it: its centre is the PSF's.
         jacobian
-            Whether to compute the derivatives; none are returned (``p`` = 0) otherwise.
+            Whether to compute the derivatives; none are returned (``q`` = 0) otherwise.
         """
         frequencies = np.fft.fftfreq(size, step)[:, None], np.fft.rfftfreq(size, step)[None, :]
         value = self._transfer(parameters, *frequencies)

@@ -10,9 +10,13 @@
         noise: estimate        # or {rms: ...}, {variance: ...}, {ivar: ...} with a file or {file, hdu, plane}
         gain: 2028             # optional, electrons per image unit: adds Poisson noise to 'noise: estimate'
         mask: {file: m.fits, bits: [0, 1, 8]}      # optional; without bits, any value but 0 is bad
-        psf: {file: psf.fits, pixel_scale: 0.03}   # arcsec, default: the image's; center, recentre: below
+        psf: {file: psf.fits, pixel_scale: 0.03}   # arcsec; default: the image's; see `PSFEntry`
         zeropoint: 25.94       # AB magnitude of one image unit, or the header keyword that holds it
         calibration_error: 0.05   # optional: this share of the image is added to the noise
+
+``psf: {file: psf.fits, recover: euclid.vis}`` asks for the oversampled PSF behind a stamp at the detector's
+own sampling, such as VIS's, or beyond the edge of a clipped one, such as ``recover: lsst.r``; a stamp that is
+undersampled and not recovered is mentioned in the notes.
 
 HDU and plane numbers count from 0. The noise is estimated from the image only where the manifest says
 ``noise: estimate``: uniform, from blank sky found by clipping sources, and allowing for its correlation
@@ -49,12 +53,16 @@ class PSFEntry(PlaneEntry):
     """A PSF stamp.
 
     `pixel_scale` (arcsec) when it is not the image's; `center` (y, x) when the point source does not sit in
-    the middle; `recentre` to move a stamp that is off by accident.
+    the middle; `recentre` to move a stamp that is off by accident. `recover` names the band
+    (`synergy.telescopes`) whose telescope and pixel made the stamp, where it is too coarse or has clipped
+    wings: an oversampled PSF is fitted to it, and its error added to the noise. The stamp's pixels must be
+    the detector's.
     """
 
     pixel_scale: float | None = Field(None, gt=0)
     center: tuple[float, float] | None = None
     recentre: bool = False
+    recover: str | None = None
 
 
 class MaskEntry(PlaneEntry):
@@ -128,6 +136,7 @@ class ImageEntry(_Strict):
             correlated=self.correlated,
             calibration_error=self.calibration_error,
             recentre_psf=self.psf.recentre,
+            recover=self.psf.recover,
         )
 
 

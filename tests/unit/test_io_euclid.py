@@ -40,12 +40,15 @@ def mer_file(path, bands=("VIS", "NIR_H"), offset=0.0, rms=0.5, zeropoint=30.0):
         galsim.Gaussian(fwhm=0.6, flux=1000.0).drawImage(nx=SIZE, ny=SIZE, scale=0.1, method="no_pixel").array
     )
     psf = galsim.Gaussian(fwhm=0.5, flux=0.97).shift(offset * 0.1, 0.0)
-    stamp = psf.drawImage(nx=33, ny=33, scale=0.1, method="no_pixel").array
+    wide = psf.drawImage(nx=33, ny=33, scale=0.1, method="no_pixel").array
+    optics = galsim.Airy(lam=725, diam=1.2, obscuration=0.33) * 0.97
+    sharp = galsim.Convolve(optics, galsim.Gaussian(sigma=0.045)).drawImage(nx=21, ny=21, scale=0.1).array
     hdus = [fits.PrimaryHDU()]
     for band in bands:
         image = source + rng.normal(0, rms, source.shape)
         noise = np.full(source.shape, rms)
         image[3, 4], noise[5, 6], noise[7, 8] = np.nan, 1e16, 0.0
+        stamp = sharp if band == "VIS" else wide
         hdus += [
             fits.ImageHDU(image.astype(">f4"), header, name=f"{band}_BGSUB"),
             fits.ImageHDU(stamp.astype(">f4"), name=f"{band}_PSF"),
