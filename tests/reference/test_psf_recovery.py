@@ -99,7 +99,7 @@ def truth_of(band, rng):
 
 
 def draw(profile, size, scale, shift=(0.0, 0.0)):
-    """Return samples of a profile (per square arcsec times the pixel's area) with its source at `shift` (y, x)."""
+    """Return samples of a profile times the pixel's area, with its source at `shift` (y, x) arcsec."""
     moved = profile.shift(shift[1], shift[0])
     return moved.drawImage(nx=size, ny=size, scale=scale, method="no_pixel", dtype=float).array
 
@@ -158,7 +158,7 @@ def run(band, seed, noise):
         fine,
         stars,
         naive_error(stamp, truth, center),
-        np.abs(found.center * truth.pixel_scale - center).max(),
+        np.abs(found.center - center / truth.pixel_scale).max(),
     )
 
 
@@ -168,7 +168,7 @@ def test_noise_free_stamps(band):
     assert max(fine, stars) < AIMS[band]
     assert max(fine, stars) < found.error < 2 * AIMS[band]
     assert naive > (5 if band != "lsst.r" else 1) * max(fine, stars)
-    assert off < 0.002
+    assert off < 0.01
 
 
 @pytest.mark.parametrize("band", ["euclid.vis", "euclid.H", "lsst.r"])

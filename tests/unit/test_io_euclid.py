@@ -95,7 +95,7 @@ def test_centroid_and_centring_agree_with_galsim(profile):
 
 
 def test_cutout_is_the_same_sky(tmp_path):
-    mer_file(tmp_path / "cutout.fits")
+    mer_file(tmp_path / "cutout.fits", ("HSC_Z", "NIR_H"))
     whole = read_observations(tmp_path / "cutout.fits")[0]
     center = whole.frame.center.directional_offset_by(30 * u.deg, 1.0 * u.arcsec)
     part = read_observations(tmp_path / "cutout.fits", center=center, size=3.0)[0]
@@ -109,7 +109,7 @@ def test_cutout_is_the_same_sky(tmp_path):
 
 
 def test_size_alone_cuts_out_the_middle(tmp_path):
-    mer_file(tmp_path / "cutout.fits")
+    mer_file(tmp_path / "cutout.fits", ("NIR_Y", "NIR_H"))
     part = read_observations(tmp_path / "cutout.fits", size=2.0)[1]
     assert part.frame.center.separation(SkyCoord("60d", "-50d")).arcsec < 0.1
 
@@ -124,9 +124,9 @@ def test_band_names():
 
 def test_two_files_get_unique_names(tmp_path):
     for name in ("a.fits", "b.fits"):
-        mer_file(tmp_path / name, ("VIS",))
+        mer_file(tmp_path / name, ("NIR_H",))
     names = [o.name for o in read_observations([tmp_path / "a.fits", tmp_path / "b.fits"])]
-    assert names == ["euclid.vis-1", "euclid.vis-2"]
+    assert names == ["euclid.H-1", "euclid.H-2"]
 
 
 REAL = {
@@ -148,6 +148,10 @@ def test_real_cutouts(shared_data, name):
         assert observation.image.shape == (size, size)
         assert frame_of(spec).pixel_scale == pytest.approx(0.1, rel=1e-4)
         assert 1.0 <= observation.meta["variance_inflation"] < 1.5
+        if observation.band == "euclid.vis":
+            assert any("PSF recovered" in note for note in observation.meta["notes"])
+            assert 0.15 < observation.psf.fwhm < 0.19
+            assert 0.001 < observation.response_error < 0.02
         # Resampled from 0.3 arcsec: at least nine pixels share their noise.
         low, high = (7, 20) if observation.band[-1] in "YJH" else (1.3, 20)
         assert low < observation.meta["correlation_factor"] < high
