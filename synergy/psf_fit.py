@@ -5,10 +5,11 @@ version of the telescope screens the starting points, and the best are polished.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import scipy.optimize
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from synergy.psf_model import Grid, Telescope, evaluate, prior_of
 
@@ -34,12 +35,15 @@ class Problem:
     offsets
         Known displacements (y, x) of the source in arcsec, from a common unknown centre; None where each
         stamp's centre is unknown.
+    reach
+        Arcsec from each stamp's centre within which its pixels are data.
     """
 
     stamps: list[Float[np.ndarray, "_y _x"]]
     pixel_scale: float
     telescope: Telescope
     offsets: Float[np.ndarray, "stamp 2"] | None
+    reach: float = np.inf
 
     @property
     def n_psf(self) -> int:
@@ -51,10 +55,16 @@ class Problem:
         """Number of all parameters."""
         return self.n_psf + len(self.stamps) + 2 * (len(self.stamps) if self.offsets is None else 1)
 
+    @functools.cached_property
+    def used(self) -> Bool[np.ndarray, " m"]:
+        """Which pixels of the stamps are data."""
+        centred = [Grid.of_stamp(stamp.shape, self.pixel_scale, np.zeros(2)) for stamp in self.stamps]
+        return np.concatenate([np.hypot(*grid.positions().T) <= self.reach for grid in centred])
+
     @property
     def data(self) -> Float[np.ndarray, " n"]:
-        """All pixels of all stamps."""
-        return np.concatenate([stamp.ravel() for stamp in self.stamps])
+        """The pixels of all stamps that are data."""
+        return np.concatenate([stamp.ravel() for stamp in self.stamps])[self.used]
 
     def prior(self) -> tuple[Float[np.ndarray, " q"], Float[np.ndarray, " q"]]:
         """Return mean and standard deviation of all parameters; fluxes and centres are all but free."""
@@ -76,7 +86,7 @@ class Problem:
 
     def positions(self, parameters: Float[np.ndarray, " q"]) -> Float[np.ndarray, "n 2"]:
         """Return (y, x) of every pixel of `data` relative to the source, in arcsec."""
-        return np.concatenate([grid.positions() for grid in self.grids(parameters)])
+        return np.concatenate([grid.positions() for grid in self.grids(parameters)])[self.used]
 
     def center_columns(self, stamp: int) -> slice:
         """Return which parameters are a stamp's centre."""
@@ -102,7 +112,8 @@ class Problem:
             block[:, n + index] = area * value.ravel()
             block[:, self.center_columns(index)] = flux * slope[n:].reshape(2, -1).T
             blocks.append(block)
-        return np.concatenate(prediction), np.concatenate(blocks or [np.zeros((0, self.n_all))])
+        derivatives = np.concatenate(blocks)[self.used] if blocks else np.zeros((0, self.n_all))
+        return np.concatenate(prediction)[self.used], derivatives
 
 
 def best_fits(problem: Problem, noise: float | None) -> list[Float[np.ndarray, " q"]]:

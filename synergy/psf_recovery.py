@@ -4,8 +4,8 @@ Between the samples of an undersampled stamp nothing but knowledge of the telesc
 `recover` fits a physical model (`synergy.psf_model`) to one stamp, or to several that are displaced by
 fractions of a pixel, and adds what the model does not explain as far as the stamps determine it
 (`synergy.psf_residual`). Beyond the stamp the model continues, so that light which the stamp has lost is
-restored and not spread over the rest. It ends in a raised cosine between 0.8 and 1 times `radius`, and has
-unit sum there.
+restored and not spread over the rest. It ends in a raised cosine between 0.8 and 1 times a radius of 3
+arcsec, or of the stamp's width if that is more, and has unit sum there.
 
 The best fit (`synergy.psf_fit`) is refined together with the misfit. The stated error is `SIGNIFICANCE` times
 the conditional standard deviation of the PSF where that is largest, the spread between fits of similar merit,
@@ -26,8 +26,8 @@ from synergy.psf_fit import Problem, best_fits
 from synergy.psf_model import Grid, Telescope, evaluate
 from synergy.psf_residual import Misfit, Points, condition, cost, deviation, fit_misfit, interpolate
 
-SIGNIFICANCE = 3.0
-"""The stated error in standard deviations, at the position where they are largest."""
+SIGNIFICANCE = 4.0
+"""Standard deviations in a stated error: it has to hold at some fifty independent places at once."""
 
 FLOOR = 2e-3
 """What no stamp shows: the true pupil, spectrum and blur are not quite the model's (relative to the peak)."""
@@ -64,7 +64,7 @@ class RecoveredPSF:
     inside
         Share of the PSF's light inside the (first) stamp.
     outside
-        Share of the model's light that the end at `radius` removed.
+        Share of the model's light that the end of the wings removed.
     """
 
     psf: PSF
@@ -85,7 +85,7 @@ def recover(
     offsets: Num[np.ndarray, "stamp 2"] | None = None,
     noise: float | None = None,
     center: Literal["stamp", "source"] | tuple[float, float] = "stamp",
-    radius: float | None = None,
+    reach: float = math.inf,
     source: object = "PSF",
 ) -> RecoveredPSF:
     """Recover the oversampled effective PSF behind one or several stamps.
@@ -107,9 +107,8 @@ def recover(
     center
         What lies in the middle of the PSF: that of the (first) ``"stamp"``, the ``"source"``, or a position
         (y, x) in pixels of the stamp.
-    radius
-        Arcsec at which the wings end; 3, or twice the half-width of the largest stamp if that is more, by
-        default.
+    reach
+        Arcsec from the stamps' centres within which their pixels are used, for stamps that are tapered.
     source
         What to name in errors.
 
@@ -126,9 +125,13 @@ def recover(
         raise InputError(source, f"{len(arrays)} stamps, {number} offsets", "one of each", "Pair them.")
     unit = arrays[0].max()
     shifts = None if offsets is None else (offsets - np.mean(offsets, axis=0)) * pixel_scale
-    problem = Problem([a / unit for a in arrays], float(pixel_scale), telescope, shifts)
+    problem = Problem([a / unit for a in arrays], float(pixel_scale), telescope, shifts, float(reach))
+    if problem.data.size < _SMALLEST**2 * len(arrays):
+        raise InputError(
+            source, f"{problem.data.size} pixels within {reach} arcsec", "25 or more per stamp", "Use more."
+        )
     known = None if noise is None else noise / unit
-    size, step, end = _extent(arrays, pixel_scale, radius)
+    size, step, end = _extent(arrays, pixel_scale)
     output = _Output(problem, size, step, center)
     fits = best_fits(problem, known)
     misfit = _misfit(problem, fits[0], known)
@@ -182,7 +185,7 @@ class _Output:
         """Return the bright pixels in the units of `Problem.model`, and which of all they are."""
         problem, n, area = self.problem, self.problem.n_psf, self.problem.pixel_scale**2
         grid = self.grid(parameters)
-        half = max(float(np.abs(axis).max()) for stamp in problem.grids(parameters) for axis in stamp)
+        half = float(np.abs(problem.positions(parameters)).max())
         near = [np.flatnonzero(np.abs(axis) < half) for axis in grid]
         part = Grid(grid.y[near[0]], grid.x[near[1]])
         values, slopes = evaluate(problem.telescope, parameters[:n], problem.pixel_scale, [part])
@@ -284,12 +287,10 @@ def _core(
     return image * bright
 
 
-def _extent(
-    stamps: list[Float[np.ndarray, "_y _x"]], pixel_scale: float, radius: float | None
-) -> tuple[int, float, float]:
+def _extent(stamps: list[Float[np.ndarray, "_y _x"]], pixel_scale: float) -> tuple[int, float, float]:
     """Return size and pixel scale of the result, and where its wings end."""
     step = pixel_scale / OVERSAMPLING
-    end = max(_RADIUS, max(max(stamp.shape) for stamp in stamps) * pixel_scale) if radius is None else radius
+    end = max(_RADIUS, max(max(stamp.shape) for stamp in stamps) * pixel_scale)
     return 2 * math.ceil(end / step) + 1, step, end
 
 

@@ -64,6 +64,8 @@ class ImageSpec:
     recover
         Band whose telescope and pixel made the stamp: the oversampled PSF behind it is recovered
         (`synergy.psf_recovery`) and its stated error added to the noise. None to take the stamp as it is.
+    psf_reach
+        Arcsec from the centre of the stamp within which its pixels are used for that.
     notes
         What a user must know about images of this kind.
     """
@@ -84,6 +86,7 @@ class ImageSpec:
     calibration_error: float = 0.0
     recentre_psf: bool = False
     recover: str | None = None
+    psf_reach: float = math.inf
     notes: tuple[str, ...] = ()
 
 
@@ -227,7 +230,8 @@ def _recovered_psf(
 ) -> tuple[PSF, float]:
     """Return the PSF behind an undersampled or clipped stamp, and the standard deviation of its peak."""
     center = "source" if spec.recentre_psf else "stamp" if spec.psf_center is None else spec.psf_center
-    found = recover(stamp, scale, telescope(spec.recover), center=center, source=spec.psf)
+    model = telescope(spec.recover)
+    found = recover(stamp, scale, model, center=center, reach=spec.psf_reach, source=spec.psf)
     error = found.error / SIGNIFICANCE
     (dy, dx), *_ = found.center
     moved = "moved to the centre" if spec.recentre_psf else "left there"

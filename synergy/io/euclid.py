@@ -19,10 +19,12 @@ What the real files taught (three Q1 cutouts, measured):
   ground stamps are left as they are.
 - *VIS stamps* are sampled at 0.1 arcsec for a FWHM of about 0.17 arcsec: undersampled, and clipped. As they
   are, they would be wrong by 4 to 8 % of the peak of a point source; the PSF behind them is recovered
-  (`synergy.psf_recovery`) and its stated error added to the noise. The model explains the three stamps to 0.4
-  to 1.0 % of the peak, and they hold about 98 % of the light within 3 arcsec.
+  (`synergy.psf_recovery`) and its stated error added to the noise. They are tapered to zero
+  between 0.7 and 1.1 arcsec, where they are not used. The model explains the rest of the three stamps to 0.4
+  to 1.0 % of the peak; 98 % of its light within 3 arcsec would fall on them.
 """
 
+import math
 import re
 from pathlib import Path
 
@@ -32,6 +34,9 @@ from synergy.io.images import Plane, open_fits
 
 PIXEL_SCALE = 0.1
 """Arcsec per pixel of the MER grid, also of the PSF stamps."""
+
+VIS_PSF_REACH = 0.65
+"""Arcsec within which VIS stamps are data: they are tapered to zero between 0.7 and 1.1 arcsec."""
 
 _IMAGE = re.compile(r"(?P<band>.+)_(FLUX|BGSUB)$")
 _INSTRUMENTS = {
@@ -116,6 +121,7 @@ def mer_images(path: Path) -> list[ImageSpec]:
                 psf_pixel_scale=PIXEL_SCALE,
                 recentre_psf=band in _NISP.values(),
                 recover=band if vis else None,
+                psf_reach=VIS_PSF_REACH if vis else math.inf,
                 notes=() if vis else (_RESAMPLED_NOTE,),
             )
         )

@@ -23,6 +23,7 @@ HDU and plane numbers count from 0. The noise is estimated from the image only w
 (`synergy.io.noise`).
 """
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -56,13 +57,14 @@ class PSFEntry(PlaneEntry):
     the middle; `recentre` to move a stamp that is off by accident. `recover` names the band
     (`synergy.telescopes`) whose telescope and pixel made the stamp, where it is too coarse or has clipped
     wings: an oversampled PSF is fitted to it, and its error added to the noise. The stamp's pixels must be
-    the detector's.
+    the detector's; those further than `reach` (arcsec) from its centre are not used, for tapered stamps.
     """
 
     pixel_scale: float | None = Field(None, gt=0)
     center: tuple[float, float] | None = None
     recentre: bool = False
     recover: str | None = None
+    reach: float | None = Field(None, gt=0)
 
 
 class MaskEntry(PlaneEntry):
@@ -137,6 +139,7 @@ class ImageEntry(_Strict):
             calibration_error=self.calibration_error,
             recentre_psf=self.psf.recentre,
             recover=self.psf.recover,
+            psf_reach=self.psf.reach or math.inf,
         )
 
 

