@@ -109,3 +109,14 @@ def test_undersampling_error_bounds_that_of_a_gaussian(fwhm):
         errors.append(np.abs(moved @ stamp @ moved.T - truth).max() / truth.max())
     psf = PSF.from_stamp(sharp.drawImage(nx=21, ny=21, scale=1.0, method="sb", dtype=float).array, 1.0)
     assert 0.3 * psf.undersampling_error < max(errors) < 1.3 * psf.undersampling_error
+
+
+def test_a_tapered_rim_is_left_out():
+    axis = (np.arange(31) - 15) * 0.2
+    distance = np.hypot(axis[:, None], axis)
+    stamp = lsst_stamp((31, 31)) * np.clip((2.6 - distance) / 0.8, 0, 1)
+    found = recover(stamp, 0.2, LSST, reach=1.7)
+    whole = recover(lsst_stamp((31, 31)), 0.2, LSST)
+    assert np.abs(found.psf.image - whole.psf.image).max() < 1e-3 * whole.psf.image.max()
+    with pytest.raises(InputError, match="pixels within"):
+        recover(stamp, 0.2, LSST, reach=0.3)
