@@ -357,7 +357,7 @@ def _transfer(
     limits: Float[np.ndarray, " 2"],
     ringing_over: tuple[int, int] | None = None,
 ) -> Complex[np.ndarray, "ky kx"]:
-    """Return |det M| P / G within the limits; where kernels ring, unwrapped over a scene of the given shape."""
+    """Return |det M| P / G within the limits; where kernels ring, unwrapped over a scene of a given shape."""
 
     def evaluate(period: tuple[int, int], kept: tuple[int, int]) -> Complex[np.ndarray, "ky kx"]:
         along_y, along_x = (k / n for k, n in zip(frequencies(kept), period, strict=True))

@@ -4,7 +4,8 @@ A `PSF` is *effective*: the pixel's response is in it, its sum is one, and its a
 belongs to, so an image value is a sample of the sky convolved with it and no pixel is ever integrated twice.
 The stamp is the band-limited function through its samples: `PSF.transfer` is its exact discrete-time Fourier
 transform, at any frequency, and zero beyond the stamp's own Nyquist limit. No interpolation happens anywhere;
-what a stamp does not resolve is lost, so stamps of undersampled instruments have to be given oversampled.
+what a stamp does not resolve is lost (`PSF.undersampling_error`), so stamps of undersampled instruments have
+to be given oversampled, or recovered (`synergy.psf_recovery`).
 
 The *model PSF* of a scene is a round Gaussian of FWHM 2 scene pixels (Magain, Courbin & Sohy 1998, ApJ 494,
 472).
@@ -147,6 +148,17 @@ class PSF:
         values = rows @ self.image @ columns.T
         area = np.count_nonzero(values > 0.5 * values.max()) / fine**2
         return 2 * math.sqrt(area / math.pi) * self.pixel_scale
+
+    @functools.cached_property
+    def undersampling_error(self) -> float:
+        """Worst error, relative to the peak, of taking the stamp for a band-limited function.
+
+        That of a round Gaussian of the stamp's FWHM: the share of its transform beyond the Nyquist limit,
+        once because it is missing and once because it is folded back. It was measured to be 4 to 8 % for VIS
+        (9 % here) and 5 to 11 % for NISP (12 % here) at the detectors' own sampling.
+        """
+        sigma = self.fwhm / self.pixel_scale / FWHM_PER_SIGMA
+        return 2 * (1 - math.erf(math.pi * sigma / math.sqrt(2)) ** 2)
 
     def band_limit(self, nyquist: float) -> float:
         """Return the frequency, cycles per arcsec, beyond which nothing of the PSF is worth keeping.

@@ -7,6 +7,7 @@ that a user must know.
 """
 
 import dataclasses
+import math
 from typing import Literal
 
 import numpy as np
@@ -20,10 +21,15 @@ from synergy.io.noise import CalibratedNoise, allow_for_correlation, independent
 from synergy.io.stamps import OFF_CENTRE, centred, centroid
 from synergy.observation import Observation
 from synergy.psf import PSF
+from synergy.psf_recovery import SIGNIFICANCE, recover
+from synergy.psf_recovery.telescopes import telescope
 from synergy.units import nanojanskys_per_unit
 
 NOISE_WINDOW = 512
 """Side in pixels of the part of a wide image on which its noise is measured."""
+
+UNDERSAMPLED = 0.01
+"""Stamps whose undersampling may cost more than this share of the peak are mentioned (FWHM < 2.25 pixels)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +63,11 @@ class ImageSpec:
         Use the WCS pixel by pixel rather than its affine part.
     recentre_psf
         Move the stamp's centroid to its centre (for formats whose stamps are known to be off).
+    recover
+        Band whose telescope and pixel made the stamp: the oversampled PSF behind it is recovered
+        (`synergy.psf_recovery`) and its stated error added to the noise. None to take the stamp as it is.
+    psf_reach
+        Arcsec from the centre of the stamp within which its pixels are used for that.
     notes
         What a user must know about images of this kind.
     """
@@ -77,6 +88,8 @@ class ImageSpec:
     calibration_error: float = 0.0
     distorted: bool = False
     recentre_psf: bool = False
+    recover: str | None = None
+    psf_reach: float = math.inf
     notes: tuple[str, ...] = ()
 
 
@@ -104,7 +117,7 @@ def assemble(spec: ImageSpec, center: SkyCoord | None = None, size: float | None
     """
     whole = frame_of(spec)
     notes = list(spec.notes)
-    psf = _read_psf(spec, whole, notes)
+    psf, psf_error = _read_psf(spec, whole, notes)
     unit = nanojanskys_per_unit(_zeropoint(spec))
     frame, window = _window(whole, center, size, spec.image)
     outer, inner = _surroundings(window, whole.shape)
@@ -129,7 +142,7 @@ def assemble(spec: ImageSpec, center: SkyCoord | None = None, size: float | None
         mask=bad[inner],
         psf=psf,
         frame=frame,
-        response_error=spec.calibration_error,
+        response_error=math.hypot(spec.calibration_error, psf_error),
         positions=frame.positions() if spec.distorted else None,
         meta=meta,
     )
@@ -183,8 +196,8 @@ def _zeropoint(spec: ImageSpec) -> float:
     return float(value)
 
 
-def _read_psf(spec: ImageSpec, whole: Frame, notes: list[str]) -> PSF:
-    """Read the PSF, check that it belongs to the image, and note how it was normalised."""
+def _read_psf(spec: ImageSpec, whole: Frame, notes: list[str]) -> tuple[PSF, float]:
+    """Read the PSF and its relative error, check that it suits the image, and note what was done to it."""
     stamp = spec.psf.read().astype(np.float64)
     scale = spec.psf_pixel_scale or whole.pixel_scale
     extent, room = np.array(stamp.shape) * scale, np.array(whole.shape) * whole.pixel_scale
@@ -195,17 +208,44 @@ def _read_psf(spec: ImageSpec, whole: Frame, notes: list[str]) -> PSF:
             f"one no larger than the image ({room[1]:.2f} x {room[0]:.2f} arcsec)",
             "Check the HDU, the plane and psf.pixel_scale.",
         )
+    if spec.recover is not None:
+        return _recovered_psf(spec, stamp, scale, notes)
     psf = PSF.from_stamp(stamp, scale, source=spec.psf, center=spec.psf_center)
     total = float(np.sum(stamp))
     if abs(total - 1.0) > 1e-3:
         notes.append(f"PSF stamp sums to {total:.4f} (clipped wings); normalised to 1")
+    if psf.undersampling_error > UNDERSAMPLED:
+        notes.append(
+            f"PSF stamp is undersampled (FWHM of {psf.fwhm / scale:.2f} of its pixels) and taken as it is: "
+            f"wrong by up to {psf.undersampling_error:.0%} of the peak of a star, which is not in the noise; "
+            "recover it or give an oversampled one"
+        )
     offset = centroid(psf.image)
     if np.hypot(*offset) > OFF_CENTRE:
         text = f"PSF stamp is off-centre by (y, x) = ({offset[0]:+.3f}, {offset[1]:+.3f}) of its pixels"
         notes.append(text + ("; moved to the centre" if spec.recentre_psf else "; left there"))
         if spec.recentre_psf:
             psf = PSF.from_stamp(centred(psf.image), scale, source=spec.psf)
-    return psf
+    return psf, 0.0
+
+
+def _recovered_psf(
+    spec: ImageSpec, stamp: Float[np.ndarray, "y x"], scale: float, notes: list[str]
+) -> tuple[PSF, float]:
+    """Return the PSF behind an undersampled or clipped stamp, and the standard deviation of its peak."""
+    center = "source" if spec.recentre_psf else "stamp" if spec.psf_center is None else spec.psf_center
+    model = telescope(spec.recover)
+    found = recover(stamp, scale, model, center=center, reach=spec.psf_reach, source=spec.psf)
+    error = found.error / SIGNIFICANCE
+    (dy, dx), *_ = found.center
+    moved = "moved to the centre" if spec.recentre_psf else "left there"
+    notes.append(
+        f"PSF recovered from its stamp with the model of {spec.recover}: within {found.error:.1%} of the "
+        f"peak ({SIGNIFICANCE:g} sigma), {error:.1%} of the image added to the noise. The model left "
+        f"{found.largest_residual:.1%} of the peak unexplained; {1 - found.inside:.1%} of the light lies "
+        f"beyond the stamp. Source at (y, x) = ({dy:+.3f}, {dx:+.3f}) pixels from its centre, {moved}"
+    )
+    return found.psf, error
 
 
 def _read_mask(spec: ImageSpec, window: Window, shape: tuple[int, ...]) -> Bool[np.ndarray, "y x"]:

@@ -17,11 +17,14 @@ What the real files taught (three Q1 cutouts, measured):
   are off by 0.26 pixel (median, opposite to the stamps) as they are, and by 0.10 pixel
   once the stamps are centred: the offset is an accident of the stamp, and stamps are centred here. VIS and
   ground stamps are left as they are.
-- *VIS stamps* are sampled at 0.1 arcsec for a FWHM of about 0.17 arcsec: undersampled. What lies beyond
-  their Nyquist limit is lost, which costs up to 4 % of the peak of a point source. `VIS_PSF_ERROR` of the
-  image is added to the noise for that.
+- *VIS stamps* are sampled at 0.1 arcsec for a FWHM of about 0.17 arcsec: undersampled, and clipped. As they
+  are, they would be wrong by 4 to 8 % of the peak of a point source; the PSF behind them is recovered
+  (`synergy.psf_recovery`) and its stated error added to the noise. They are tapered to zero
+  between 0.7 and 1.1 arcsec, where they are not used. The model explains the rest of the three stamps to 0.4
+  to 1.0 % of the peak; 98 % of its light within 3 arcsec would fall on them.
 """
 
+import math
 import re
 from pathlib import Path
 
@@ -32,8 +35,8 @@ from synergy.io.images import Plane, open_fits
 PIXEL_SCALE = 0.1
 """Arcsec per pixel of the MER grid, also of the PSF stamps."""
 
-VIS_PSF_ERROR = 0.02
-"""Relative model error of VIS pixels from the undersampled PSF stamp: half its worst case, a point source."""
+VIS_PSF_REACH = 0.65
+"""Arcsec within which VIS stamps are data: they are tapered to zero between 0.7 and 1.1 arcsec."""
 
 _IMAGE = re.compile(r"(?P<band>.+)_(FLUX|BGSUB)$")
 _INSTRUMENTS = {
@@ -46,7 +49,6 @@ _INSTRUMENTS = {
 }
 _NISP = {"NIR_Y": "euclid.Y", "NIR_J": "euclid.J", "NIR_H": "euclid.H"}
 
-_VIS_NOTE = f"VIS PSF stamp is undersampled; {VIS_PSF_ERROR:.0%} of the image added to the noise"
 _RESAMPLED_NOTE = "image was resampled onto the 0.1 arcsec MER grid"
 
 
@@ -117,9 +119,10 @@ def mer_images(path: Path) -> list[ImageSpec]:
                 noise_kind="rms",
                 zeropoint="MAGZERO",
                 psf_pixel_scale=PIXEL_SCALE,
-                calibration_error=VIS_PSF_ERROR if vis else 0.0,
                 recentre_psf=band in _NISP.values(),
-                notes=(_VIS_NOTE,) if vis else (_RESAMPLED_NOTE,),
+                recover=band if vis else None,
+                psf_reach=VIS_PSF_REACH if vis else math.inf,
+                notes=() if vis else (_RESAMPLED_NOTE,),
             )
         )
     if not specs:

@@ -10,16 +10,21 @@
         noise: estimate        # or {rms: ...}, {variance: ...}, {ivar: ...} with a file or {file, hdu, plane}
         gain: 2028             # optional, electrons per image unit: adds Poisson noise to 'noise: estimate'
         mask: {file: m.fits, bits: [0, 1, 8]}      # optional; without bits, any value but 0 is bad
-        psf: {file: psf.fits, pixel_scale: 0.03}   # arcsec, default: the image's; center, recentre: below
+        psf: {file: psf.fits, pixel_scale: 0.03}   # arcsec; default: the image's; see `PSFEntry`
         zeropoint: 25.94       # AB magnitude of one image unit, or the header keyword that holds it
         calibration_error: 0.05   # optional: this share of the image is added to the noise
         distorted: true        # optional: use the WCS pixel by pixel, for images that no affine map describes
+
+``psf: {file: psf.fits, recover: euclid.vis}`` asks for the oversampled PSF behind a stamp at the detector's
+own sampling, such as VIS's, or beyond the edge of a clipped one, such as ``recover: lsst.r``; a stamp that is
+undersampled and not recovered is mentioned in the notes.
 
 HDU and plane numbers count from 0. The noise is estimated from the image only where the manifest says
 ``noise: estimate``: uniform, from blank sky found by clipping sources, and allowing for its correlation
 (`synergy.io.noise`).
 """
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -50,12 +55,17 @@ class PSFEntry(PlaneEntry):
     """A PSF stamp.
 
     `pixel_scale` (arcsec) when it is not the image's; `center` (y, x) when the point source does not sit in
-    the middle; `recentre` to move a stamp that is off by accident.
+    the middle; `recentre` to move a stamp that is off by accident. `recover` names the band
+    (`synergy.psf_recovery.telescopes`) whose telescope and pixel made the stamp, where it is too coarse or
+    has clipped wings: an oversampled PSF is fitted to it, its error added to the noise. The pixels must be
+    the detector's; those further than `reach` (arcsec) from its centre are not used, for tapered stamps.
     """
 
     pixel_scale: float | None = Field(None, gt=0)
     center: tuple[float, float] | None = None
     recentre: bool = False
+    recover: str | None = None
+    reach: float | None = Field(None, gt=0)
 
 
 class MaskEntry(PlaneEntry):
@@ -131,6 +141,8 @@ class ImageEntry(_Strict):
             calibration_error=self.calibration_error,
             distorted=self.distorted,
             recentre_psf=self.psf.recentre,
+            recover=self.psf.recover,
+            psf_reach=self.psf.reach or math.inf,
         )
 
 

@@ -40,12 +40,15 @@ def mer_file(path, bands=("VIS", "NIR_H"), offset=0.0, rms=0.5, zeropoint=30.0):
         galsim.Gaussian(fwhm=0.6, flux=1000.0).drawImage(nx=SIZE, ny=SIZE, scale=0.1, method="no_pixel").array
     )
     psf = galsim.Gaussian(fwhm=0.5, flux=0.97).shift(offset * 0.1, 0.0)
-    stamp = psf.drawImage(nx=33, ny=33, scale=0.1, method="no_pixel").array
+    wide = psf.drawImage(nx=33, ny=33, scale=0.1, method="no_pixel").array
+    optics = galsim.Airy(lam=725, diam=1.2, obscuration=0.33) * 0.97
+    sharp = galsim.Convolve(optics, galsim.Gaussian(sigma=0.045)).drawImage(nx=21, ny=21, scale=0.1).array
     hdus = [fits.PrimaryHDU()]
     for band in bands:
         image = source + rng.normal(0, rms, source.shape)
         noise = np.full(source.shape, rms)
         image[3, 4], noise[5, 6], noise[7, 8] = np.nan, 1e16, 0.0
+        stamp = sharp if band == "VIS" else wide
         hdus += [
             fits.ImageHDU(image.astype(">f4"), header, name=f"{band}_BGSUB"),
             fits.ImageHDU(stamp.astype(">f4"), name=f"{band}_PSF"),
@@ -92,7 +95,7 @@ def test_centroid_and_centring_agree_with_galsim(profile):
 
 
 def test_cutout_is_the_same_sky(tmp_path):
-    mer_file(tmp_path / "cutout.fits")
+    mer_file(tmp_path / "cutout.fits", ("HSC_Z", "NIR_H"))
     whole = read_observations(tmp_path / "cutout.fits")[0]
     center = whole.frame.center.directional_offset_by(30 * u.deg, 1.0 * u.arcsec)
     part = read_observations(tmp_path / "cutout.fits", center=center, size=3.0)[0]
@@ -106,7 +109,7 @@ def test_cutout_is_the_same_sky(tmp_path):
 
 
 def test_size_alone_cuts_out_the_middle(tmp_path):
-    mer_file(tmp_path / "cutout.fits")
+    mer_file(tmp_path / "cutout.fits", ("NIR_Y", "NIR_H"))
     part = read_observations(tmp_path / "cutout.fits", size=2.0)[1]
     assert part.frame.center.separation(SkyCoord("60d", "-50d")).arcsec < 0.1
 
@@ -121,9 +124,9 @@ def test_band_names():
 
 def test_two_files_get_unique_names(tmp_path):
     for name in ("a.fits", "b.fits"):
-        mer_file(tmp_path / name, ("VIS",))
+        mer_file(tmp_path / name, ("NIR_H",))
     names = [o.name for o in read_observations([tmp_path / "a.fits", tmp_path / "b.fits"])]
-    assert names == ["euclid.vis-1", "euclid.vis-2"]
+    assert names == ["euclid.H-1", "euclid.H-2"]
 
 
 REAL = {
@@ -145,6 +148,10 @@ def test_real_cutouts(shared_data, name):
         assert observation.image.shape == (size, size)
         assert frame_of(spec).pixel_scale == pytest.approx(0.1, rel=1e-4)
         assert 1.0 <= observation.meta["variance_inflation"] < 1.5
+        if observation.band == "euclid.vis":
+            assert any("PSF recovered" in note for note in observation.meta["notes"])
+            assert 0.15 < observation.psf.fwhm < 0.19
+            assert 0.001 < observation.response_error < 0.03
         # Resampled from 0.3 arcsec: at least nine pixels share their noise.
         low, high = (7, 20) if observation.band[-1] in "YJH" else (1.3, 20)
         assert low < observation.meta["correlation_factor"] < high

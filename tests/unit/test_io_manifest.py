@@ -1,5 +1,6 @@
 """Manifests: every kind of entry against arrays that are known."""
 
+import galsim
 import numpy as np
 import pytest
 import yaml
@@ -124,6 +125,23 @@ def test_mistakes_are_named(tmp_path, field, change, complaint):
     changed = entry(**change)
     with pytest.raises(InputError, match=complaint):
         read(tmp_path, changed)
+
+
+def test_undersampled_stamps_are_recovered_or_mentioned(tmp_path, field):
+    profile = galsim.Convolve(galsim.Airy(lam=725, diam=1.2, obscuration=0.33), galsim.Gaussian(sigma=0.045))
+    stamp = profile.drawImage(nx=17, ny=17, scale=0.1).array
+    fits.writeto(tmp_path / "vis.fits", stamp.astype(float))
+    psf = {"file": "vis.fits", "pixel_scale": 0.1, "plane": None}
+    (asis,) = read(tmp_path, entry(psf=psf))
+    assert any("undersampled" in note and "% of the peak" in note for note in asis.meta["notes"])
+    assert asis.response_error == 0
+    (recovered,) = read(tmp_path, entry(psf=psf | {"recover": "euclid.vis"}, calibration_error=0.03))
+    assert not any("undersampled" in note for note in recovered.meta["notes"])
+    assert any("recovered" in note and "euclid.vis" in note for note in recovered.meta["notes"])
+    assert 0.03 < recovered.response_error < 0.035
+    assert recovered.psf.pixel_scale == pytest.approx(0.025)
+    with pytest.raises(InputError, match="no model of its PSF"):
+        read(tmp_path, entry(psf=psf | {"recover": "hst.F814W"}))
 
 
 def test_root_is_relative_to_the_manifest(tmp_path, field):
