@@ -114,7 +114,7 @@ def dense_matrix(scene, image, psf):
 
 
 def dense_integral(scene, image, psf):
-    """Integrate over the square within the stamp's Nyquist limits by Gauss-Legendre: no period, no wrapping."""
+    """Integrate over the square within the stamp's Nyquist limits by Gauss-Legendre: no period."""
     matrix, offset = image.affine_to(scene)
     nodes, weights = np.polynomial.legendre.leggauss(60)
     seen = np.stack(np.meshgrid(nodes, nodes, indexing="ij"), axis=-1).reshape(-1, 2) / 2
