@@ -91,7 +91,7 @@ def dead(observation: Observation, *, masked: bool) -> Observation:
 
 
 MISTAKES: dict[str, Callable[[Observation], Observation]] = {
-    "none": lambda observation: observation,
+    "no mistake": lambda observation: observation,
     "PSF 3 % too wide": wider,
     "shifted by 0.1 pixel": displaced,
     "dead column, unmasked": lambda observation: dead(observation, masked=False),
@@ -150,7 +150,7 @@ def draw(rows: dict[str, list[tuple[np.ndarray, np.ndarray]]], path: str) -> Non
     figure, axes = plt.subplots(len(rows), 4, figsize=(9.6, 11.2), layout="constrained")
     colors = mpl.colormaps["RdBu_r"].with_extremes(bad="0.6")
     for line, (name, panels) in zip(axes, rows.items(), strict=True):
-        line[0].set_ylabel(f"mistake: {name}")
+        line[0].set_ylabel(name.replace(", ", ",\n"))
         for axis, index in zip(line, order, strict=True):
             values, known = panels[index]
             shown = axis.imshow(
