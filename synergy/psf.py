@@ -45,10 +45,19 @@ class PSF:
         image's pixels.
     pixel_scale
         Arcsec per pixel of the stamp; it may be finer than the image's.
+
+    Raises
+    ------
+    InputError
+        If a value is not finite.
     """
 
     image: Float[np.ndarray, "y x"]
     pixel_scale: float
+
+    def __post_init__(self) -> None:
+        if not np.all(np.isfinite(self.image)):
+            raise _not_finite("PSF")
 
     @classmethod
     def from_stamp(
@@ -95,9 +104,7 @@ class PSF:
                 source, f"a PSF of shape {stamp.shape}", "a two-dimensional stamp", "Pick one plane."
             )
         if not np.all(np.isfinite(stamp)):
-            raise InputError(
-                source, "a PSF with values that are not finite", "finite values", "Use another stamp."
-            )
+            raise _not_finite(source)
         total = stamp.sum()
         if total <= 0:
             raise InputError(
@@ -258,6 +265,10 @@ def model_psf_transfer(frequencies: Float[np.ndarray, "*n 2"], pixel_scale: floa
     """
     sigma = MODEL_FWHM * pixel_scale / FWHM_PER_SIGMA
     return np.exp(-2 * (np.pi * sigma) ** 2 * np.sum(np.asarray(frequencies) ** 2, axis=-1))
+
+
+def _not_finite(source: object) -> InputError:
+    return InputError(source, "a PSF with values that are not finite", "finite values", "Use another stamp.")
 
 
 def _phases(frequency: Float[np.ndarray, " n"], size: int) -> Complex[np.ndarray, "n size"]:

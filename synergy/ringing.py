@@ -21,8 +21,8 @@ from jaxtyping import Complex, Float
 FINE = 1200
 """Period, in scene pixels, on which a ringing kernel is worked out."""
 
-SLOPE = 0.25
-"""Least width of the window's slope, as a part of the scene's size."""
+SLOPE = (16, 0.25)
+"""Least width of the window's slope, in scene pixels and as a part of the scene's size."""
 
 Sizes = tuple[int, int]
 
@@ -35,7 +35,7 @@ def least_period(scene_size: int) -> int:
     scene_size
         Scene pixels along an axis.
     """
-    return 2 * (scene_size + math.ceil(SLOPE * scene_size)) + 1
+    return 2 * (scene_size + max(SLOPE[0], math.ceil(SLOPE[1] * scene_size))) + 1
 
 
 def _kept_with_slopes(kept: Sizes, period: Sizes, scene_shape: Sizes) -> Sizes:

@@ -8,9 +8,10 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
+from synergy import operators
 from synergy.frame import Frame
 from synergy.operators import Operator, adjoint, inside
-from synergy.pixel_sampling import NonUniform, Separable
+from synergy.pixel_sampling import Folded, NonUniform, Separable
 from synergy.psf import PSF, model_psf_transfer
 
 CENTER = SkyCoord(150 * u.deg, 2 * u.deg)
@@ -53,6 +54,12 @@ REGISTRY = {
     "rotated, finer than the scene": ((16, 15), (19, 22), 0.03 * TURNED, (0.0, 0.02), 0.2),
     "undersampled stamp": ((16, 15), (8, 7), 0.1 * UPRIGHT, (0.013, -0.021), 0.16),
     "rotated, undersampled stamp": ((15, 16), (8, 8), 0.1 * TURNED, (0.01, 0.02), 0.16),
+    "folded": ((16, 15), (8, 7), 0.1 * UPRIGHT, (0.01, 0.02), 0.3),
+    "folded, flipped": ((15, 16), (5, 4), -0.15 * UPRIGHT, (0.0, 0.01), 0.4),
+    "two PSFs": ((16, 15), (8, 7), 0.1 * UPRIGHT, (0.01, 0.0), 0.2),
+    "rotated, two PSFs over the field": ((16, 16), (8, 7), 0.1 * TURNED, (0.01, 0.0), 0.2),
+    "folded, two PSFs over the field": ((16, 16), (8, 7), 0.1 * UPRIGHT, (0.01, 0.0), 0.3),
+    "map of positions": ((16, 16), (8, 7), 0.1 * TURNED, (0.01, 0.0), 0.2),
 }
 
 
@@ -60,7 +67,21 @@ def build(name, dtype):
     scene_shape, image_shape, jacobian, shift, fwhm = REGISTRY[name]
     scene, image = frame(scene_shape, H * UPRIGHT), frame(image_shape, jacobian, shift)
     psf = PSF.gaussian(fwhm, 0.1, 7) if "stamp" in name else PSF.gaussian(fwhm, fwhm / 5, 31)
-    return Operator.build(scene, image, psf, RESPONSE, dtype), scene, image, psf
+    psfs, response, maps, positions = [psf], RESPONSE[None], None, None
+    if "two PSFs" in name:
+        psfs = [psf, PSF.gaussian(1.3 * fwhm, fwhm / 5, 31)]
+        response = np.stack([RESPONSE, RESPONSE[::-1]])
+    if "over the field" in name:
+        share = np.broadcast_to(np.linspace(0, 1, image_shape[1]), image_shape)
+        maps = np.stack([1 - share, share])
+    if name == "map of positions":
+        matrix, offset = image.affine_to(scene)
+        pixels = np.moveaxis(np.indices(image_shape), 0, -1).astype(float)
+        positions = pixels @ matrix.T + offset + 0.02 * (pixels - 3.5) ** 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(operators, "FOLDING_PAYS", 0 if "folded" in name else np.inf)
+        operator = Operator.build(scene, image, psfs, response, dtype, maps, positions)
+    return operator, scene, image, psfs, positions
 
 
 def arrays(operator, image, dtype):
@@ -84,19 +105,32 @@ def dot_test(operator, image, dtype):
 @pytest.mark.parametrize("name", REGISTRY)
 def test_adjoint_float64(name):
     with jax.enable_x64(True):
-        operator, _, image, _ = build(name, jnp.float64)
+        operator, _, image, *_ = build(name, jnp.float64)
         assert dot_test(operator, image, jnp.float64) < 1e-12
 
 
 @pytest.mark.parametrize("name", REGISTRY)
 def test_adjoint_float32(name):
-    operator, _, image, _ = build(name, jnp.float32)
+    operator, _, image, *_ = build(name, jnp.float32)
     assert dot_test(operator, image, jnp.float32) < 1e-5
 
 
-def dense_matrix(scene, image, psf):
+def geometry(scene, image, positions):
+    """Return where the pixels lie, the linear map of the PSF's axes, and the pixels' relative area."""
+    pixels = np.moveaxis(np.indices(image.shape), 0, -1).astype(float)
+    if positions is None:
+        matrix, offset = image.affine_to(scene)
+        return (pixels @ matrix.T + offset).reshape(-1, 2), matrix, 1.0
+    flat = np.column_stack([pixels.reshape(-1, 2), np.ones(pixels[..., 0].size)])
+    matrix = np.linalg.lstsq(flat, positions.reshape(-1, 2), rcond=None)[0][:2].T
+    along = np.gradient(positions, axis=(0, 1))
+    area = np.abs(np.linalg.det(np.stack(along, axis=-1))) / abs(np.linalg.det(matrix))
+    return positions.reshape(-1, 2), matrix, area.reshape(-1, 1)
+
+
+def dense_matrix(scene, image, psf, positions=None):
     """Write the formula out: a direct Fourier sum over the full plane, with nothing dropped."""
-    matrix, offset = image.affine_to(scene)
+    places, matrix, area = geometry(scene, image, positions)
     ny, nx = scene.shape
     period = [2 * (n // 2) + 71 for n in scene.shape]  # odd, and wider than any stamp here
     ky, kx = (np.fft.fftfreq(n) for n in period)
@@ -107,9 +141,8 @@ def dense_matrix(scene, image, psf):
     transfer = np.exp(-2j * np.pi * seen @ stamp.T) @ psf.image.ravel()
     transfer[np.any(np.abs(seen) > 0.5, axis=-1)] = 0
     transfer *= abs(np.linalg.det(matrix)) / model_psf_transfer(k, 1.0)
-    q = np.moveaxis(np.indices(image.shape), 0, -1).reshape(-1, 2)
     p = np.moveaxis(np.indices((ny, nx)), 0, -1).reshape(-1, 2)
-    synthesis = np.exp(2j * np.pi * (q @ matrix.T + offset) @ k.T)
+    synthesis = area * np.exp(2j * np.pi * places @ k.T)
     analysis = np.exp(-2j * np.pi * k @ p.T)
     return (synthesis @ (transfer[:, None] * analysis)).real / np.prod(period)
 
@@ -136,18 +169,26 @@ def dense_integral(scene, image, psf):
 def test_dense_matrix(name):
     """Scenes of one bright pixel, the sharpest there can be: 1e-4 of the peak everywhere inside the scene."""
     with jax.enable_x64(True):
-        operator, scene, image, psf = build(name, jnp.float64)
-        basis = jnp.eye(np.prod(scene.shape), dtype=jnp.float64).reshape(-1, 1, *scene.shape)
-        images = jax.jit(jax.vmap(Operator.image, (None, 0)))(operator, basis)
-    found = np.asarray(images).reshape(len(basis), -1).T
-    expected = (dense_integral if psf.rings else dense_matrix)(scene, image, psf)
-    visible = inside(scene, image).ravel()
-    np.testing.assert_allclose(found[visible], expected[visible], atol=1e-4 * expected.max())
+        operator, scene, image, psfs, positions = build(name, jnp.float64)
+        size = int(np.prod(scene.shape))
+        basis = jnp.eye(len(RESPONSE) * size, dtype=jnp.float64).reshape(-1, len(RESPONSE), *scene.shape)
+        images = jax.jit(jax.vmap(Operator.__call__, (None, 0)))(operator, basis)
+    found = np.asarray(images).reshape(len(RESPONSE), size, -1)
+    expected = np.zeros_like(found)
+    for term, psf in enumerate(psfs):
+        matrix = (
+            dense_integral(scene, image, psf) if psf.rings else dense_matrix(scene, image, psf, positions)
+        )
+        weight = np.ones(size) if operator.maps is None else np.ravel(operator.maps[term])
+        row = np.asarray(operator.response[term])
+        expected += row[:, None, None] * weight[:, None] * matrix.T
+    visible = inside(scene, image, positions=positions).ravel()
+    np.testing.assert_allclose(found[..., visible], expected[..., visible], atol=1e-4 * expected.max())
 
 
 @pytest.mark.parametrize("name", REGISTRY)
 def test_linear_and_batched(name):
-    operator, _, image, _ = build(name, jnp.float32)
+    operator, _, image, *_ = build(name, jnp.float32)
     x, _ = arrays(operator, image, jnp.float32)
     images = jax.jit(jax.vmap(Operator.__call__, (None, 0)))(operator, jnp.stack([x, 2 * x, -x]))
     expected = np.asarray(jax.jit(Operator.__call__)(operator, x))
@@ -162,8 +203,9 @@ def test_linear_and_batched(name):
 def test_the_path_follows_the_grid():
     for name in REGISTRY:
         operator, *_ = build(name, jnp.float32)
-        aligned = not name.startswith(("rotated", "sheared", "swapped"))
-        assert isinstance(operator.sampler, Separable if aligned else NonUniform)
+        general = name.startswith(("rotated", "sheared", "swapped", "map"))
+        kind = NonUniform if general else Folded if name.startswith("folded") else Separable
+        assert isinstance(operator.sampler, kind), name
 
 
 def test_double_precision_stays_inside_its_context():
@@ -174,11 +216,12 @@ def test_the_registry_reaches_every_kind():
     """Both samplers, both parities of the period, every size of tile, and stamps that ring."""
     tiles, parities, rings = set(), set(), set()
     for name in REGISTRY:
-        operator, _, _, psf = build(name, jnp.float32)
+        operator, _, _, psfs, _ = build(name, jnp.float32)
         parities |= {n % 2 for n in operator.period}
-        rings.add((psf.rings, type(operator.sampler)))
+        rings.add((psfs[0].rings, type(operator.sampler)))
         if isinstance(operator.sampler, NonUniform):
             tiles.add(operator.sampler.row_weights.shape[1])
     assert parities == {0, 1}
     assert {1, 16} <= tiles
-    assert rings == {(ring, kind) for ring in (True, False) for kind in (Separable, NonUniform)}
+    either = {(ring, kind) for ring in (True, False) for kind in (Separable, NonUniform)}
+    assert rings == either | {(False, Folded)}
