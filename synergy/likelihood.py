@@ -20,9 +20,10 @@ from jaxtyping import Array, Float, Int
 
 from synergy.errors import InputError
 from synergy.frame import Frame
-from synergy.noise import Diagonal
+from synergy.noise import Diagonal, Noise
 from synergy.observation import Observation, response_row
 from synergy.operators import Operator, inside
+from synergy.stationary import Stationary
 
 Images = tuple[Float[Array, "..."], ...]
 
@@ -44,7 +45,7 @@ class GaussianLikelihood:
 
     operators: tuple[Operator, ...]
     images: Images
-    noises: tuple[Diagonal, ...]
+    noises: tuple[Noise, ...]
 
     @classmethod
     def build(
@@ -98,7 +99,7 @@ class GaussianLikelihood:
                     "Check its mask and WCS, or drop it.",
                 )
             images.append(jnp.asarray(observation.image.astype(dtype)))
-            noises.append(Diagonal(jnp.asarray(ivar.astype(dtype))))
+            noises.append(_noise(observation, ivar, dtype))
         return cls(tuple(operators), tuple(images), tuple(noises))
 
     @property
@@ -166,3 +167,10 @@ class GaussianLikelihood:
 
     def _weighted(self, images: Images) -> Images:
         return tuple(noise.apply_inverse(image) for noise, image in zip(self.noises, images, strict=True))
+
+
+def _noise(observation: Observation, ivar: Float[np.ndarray, "y x"], dtype: DTypeLike) -> Noise:
+    """Return the noise of an image, of which only pixels with positive `ivar` carry information."""
+    if observation.correlation is None:
+        return Diagonal(jnp.asarray(ivar.astype(dtype)))
+    return Stationary.build(ivar, observation.correlation, observation.independent, dtype)

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from synergy.errors import InputError
 from synergy.frame import Frame
 from synergy.psf import PSF
+from synergy.stationary import check_correlation
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,7 +30,7 @@ class Observation:
     image
         Fluxes in nJy per pixel.
     ivar
-        Inverse variance in nJy^-2; 0 where there is no information.
+        Inverse of the total variance of each pixel in nJy^-2; 0 where there is no information.
     mask
         True = bad.
     psf
@@ -40,6 +41,12 @@ class Observation:
         Scene band -> weight, for an image that sees several bands of the scene; None where it sees its own.
     response_error
         Relative error of the response.
+    correlation
+        Autocorrelation of the noise at integer separations ``(dy, dx)``, zero separation (where it is 1) in
+        the middle of an array of odd sides; None where the noise is independent between pixels.
+    independent
+        Beside a `correlation`: the part of the total variance that is independent between pixels all the
+        same, nJy^2 (see `synergy.stationary`); None for no such part.
     meta
         Anything worth keeping: origin, native pixel scale, ...
 
@@ -47,7 +54,8 @@ class Observation:
     ------
     InputError
         If shapes differ, an image value with weight is not finite, an inverse variance is negative or not
-        finite, or no pixel carries information.
+        finite, no pixel carries information, the correlation is none, or the independent variance is
+        negative, above the total, or without a correlation.
     """
 
     name: str
@@ -59,6 +67,8 @@ class Observation:
     frame: Frame
     response: dict[str, float] | None = None
     response_error: float = 0.0
+    correlation: Float[np.ndarray, "_dy _dx"] | None = None
+    independent: Float[np.ndarray, "_y _x"] | None = None
     meta: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -101,6 +111,30 @@ class Observation:
             ("mask", bad),
         ):
             object.__setattr__(self, field, array)
+        self._check_correlation()
+
+    def _check_correlation(self) -> None:
+        if self.correlation is not None:
+            correlation = np.array(self.correlation, np.float64)
+            check_correlation(correlation, self.name)
+            object.__setattr__(self, "correlation", correlation)
+        if self.independent is None:
+            return
+        independent = np.where(self.mask, 0.0, np.array(self.independent, np.float64))
+        if (
+            self.correlation is None
+            or independent.shape != self.frame.shape
+            or not np.all(
+                np.isfinite(independent) & (independent >= 0) & (independent * self.ivar < 1 + 1e-6)
+            )
+        ):
+            raise InputError(
+                self.name,
+                "independent variances that are negative, above the total, or without a correlation",
+                "the independent part of the total variance 1 / ivar, beside a `correlation`",
+                "Leave it out where all noise is independent, or correct ivar.",
+            )
+        object.__setattr__(self, "independent", independent)
 
     @property
     def snr(self) -> float:
