@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float
 
 from synergy.errors import InputError
 from synergy.frame import Frame
-from synergy.psf import PSF
+from synergy.noise_spectrum import correlation_factor
+from synergy.psf import FWHM_PER_SIGMA, PSF
 from synergy.stationary import check_correlation
 
 
@@ -140,10 +141,21 @@ class Observation:
     def snr(self) -> float:
         """Signal-to-noise ratio of the whole image.
 
-        The root of how far the chi-squared of an empty sky exceeds the number of pixels.
+        The root of how far the chi-squared of an empty sky exceeds the number of pixels; over the scatter of
+        averages over the PSF where noise is correlated.
         """
-        excess = np.sum(self.ivar * self.image**2) - np.count_nonzero(~self.mask)
-        return math.sqrt(max(float(excess), 0.0))
+        excess = float(np.sum(self.ivar * self.image**2) - np.count_nonzero(~self.mask))
+        return math.sqrt(max(excess, 0.0) / self._correlation_factor)
+
+    @property
+    def depth(self) -> float:
+        """Median inverse variance per arcsec^2, nJy^-2 arcsec^2, for averages over the size of the PSF."""
+        return float(np.median(self.ivar[~self.mask])) * self.frame.pixel_scale**2 / self._correlation_factor
+
+    @property
+    def _correlation_factor(self) -> float:
+        sigma = self.psf.fwhm / FWHM_PER_SIGMA / self.frame.pixel_scale
+        return correlation_factor(self.correlation, sigma)
 
 
 def response_row(observation: Observation, bands: Sequence[str]) -> Float[np.ndarray, " band"]:

@@ -64,10 +64,12 @@ class SparseRoot:
         Bounds of the eigenvalues of ``B``.
     inverse, inverse_root
         Chebyshev coefficients of `p` and `q` on that interval.
-    log_det
-        ``log |N|`` over the good pixels.
-    log_det_error
-        Its standard error; zero where exact.
+    matrix
+        ``G`` over the good pixels, as a sparse matrix.
+    product
+        ``B`` times a vector over the good pixels.
+    dense
+        The covariance of the good pixels, where they are few.
     """
 
     known: Bool[np.ndarray, "y x"]
@@ -76,8 +78,9 @@ class SparseRoot:
     interval: tuple[float, float]
     inverse: Float[np.ndarray, " p"]
     inverse_root: Float[np.ndarray, " q"]
-    log_det: float
-    log_det_error: float
+    matrix: sparse.csr_matrix
+    product: Callable[[np.ndarray], np.ndarray]
+    dense: Float[np.ndarray, "n n"] | None
 
     @classmethod
     def build(
@@ -125,11 +128,6 @@ class SparseRoot:
         count = int(known.sum())
         dense = _dense(covariance, correlated, independent, known) if count <= _DENSE else None
         interval = _bounds(apply, count) if dense is None else _exact_bounds(matrix @ dense @ transpose)
-        if dense is None:
-            trace, error = _trace_of_log(apply, count, interval)
-            log_det = trace - 2 * float(np.sum(np.log(weights[0][known])))
-        else:
-            log_det, error = 2 * float(np.sum(np.log(np.diag(np.linalg.cholesky(dense))))), 0.0
         return cls(
             known,
             offsets,
@@ -137,9 +135,30 @@ class SparseRoot:
             interval,
             _inverse_series(interval, tolerance),
             _root_series(interval, tolerance),
-            log_det,
-            error,
+            matrix,
+            apply,
+            dense,
         )
+
+    def whiten(self, image: Float[np.ndarray, "y x"]) -> Float[np.ndarray, "y x"]:
+        """Return ``W`` times an image; zero where there is no information."""
+        centre, half = (self.interval[1] + self.interval[0]) / 2, (self.interval[1] - self.interval[0]) / 2
+        before, now = np.zeros(self.matrix.shape[0]), self.matrix @ image[self.known]
+        total = self.inverse_root[0] * now
+        for degree, coefficient in enumerate(self.inverse_root[1:]):
+            following = (self.product(now) - centre * now) / half
+            before, now = now, following if degree == 0 else 2 * following - before
+            total += coefficient * now
+        result = np.zeros(self.known.shape)
+        result[self.known] = total
+        return result
+
+    def log_det(self) -> tuple[float, float]:
+        """Return ``log |N|`` over the good pixels, and its standard error: zero where it is exact."""
+        if self.dense is not None:
+            return 2 * float(np.sum(np.log(np.diag(np.linalg.cholesky(self.dense))))), 0.0
+        trace, error = _trace_of_log(self.product, self.matrix.shape[0], self.interval)
+        return trace - 2 * float(np.sum(np.log(self.weights[0][self.known]))), error
 
     def transposed_weights(self) -> Float[np.ndarray, "offset y x"]:
         """Return ``G^T`` as weights of the opposite offsets."""
@@ -160,6 +179,24 @@ def stencil(radius: int) -> Int[np.ndarray, "offset 2"]:
         if (dy > 0 or dx < 0) and dy**2 + dx**2 <= radius**2 + 1
     ]
     return np.array([(0, 0), *lags])
+
+
+def one_step_prediction(
+    covariance: Float[np.ndarray, "py px"], offsets: Int[np.ndarray, "offset 2"]
+) -> Float[np.ndarray, " offset"]:
+    """Return the weights of ``G`` for a pixel of stationary noise with good neighbours only.
+
+    Parameters
+    ----------
+    covariance
+        Covariance on a torus, zero separation first.
+    offsets
+        From `stencil`.
+    """
+    lags = (offsets[:, None] - offsets[None]) % np.array(covariance.shape)
+    matrix = covariance[lags[..., 0], lags[..., 1]]
+    weights = np.linalg.solve(matrix[1:, 1:], matrix[1:, 0])
+    return np.array([1.0, *-weights]) / np.sqrt(matrix[0, 0] - weights @ matrix[0, 1:])
 
 
 def _predict(

@@ -14,8 +14,8 @@ that opposite edges know nothing of each other, and the padding is like bad pixe
 *Power spectrum*. Positive, and never below a `floor` times its mean. Resampling makes modes with next to no
 noise (white noise through a bilinear kernel: half the modes are below 0.3 % of the mean); their weight would
 be all but infinite, and no PSF or sky is known that well. The spectra of Euclid's NISP images level off at
-0.012 of their mean (`synergy.noise_spectrum`), hence the default. A floor that is too high shows: chi2 per
-pixel falls below one.
+0.012 of their mean, hence the default below that. A floor that is too high shows: chi2 per pixel falls below
+one.
 
 The inner solve ``N_gg^-1 v`` and the whitening are a sparse approximate root, completed by polynomials to a
 stated tolerance: see `synergy.sparse_root`. `Periodic` has closed forms, for noise without masks, maps or
@@ -34,7 +34,7 @@ from scipy.fft import irfft2, next_fast_len, rfft2
 from synergy.errors import InputError
 from synergy.sparse_root import SparseRoot
 
-FLOOR = 0.01
+FLOOR = 0.005
 """Least power over the mean power."""
 
 TOLERANCE = 1e-3
@@ -150,7 +150,7 @@ class Stationary:
             inverse_root=leaf(sparse.inverse_root),
             middle=leaf((high + low) / 2),
             half_width=leaf((high - low) / 2),
-            log_det=leaf(sparse.log_det + 2 * np.log(scale) * known.sum()),
+            log_det=leaf(sparse.log_det()[0] + 2 * np.log(scale) * known.sum()),
             period=period,
             radius=int(np.abs(sparse.offsets).max()),
         )
