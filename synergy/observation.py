@@ -121,14 +121,13 @@ class Observation:
             object.__setattr__(self, "correlation", correlation)
         if self.independent is None:
             return
-        independent = np.where(self.mask, 0.0, np.array(self.independent, np.float64))
-        if (
-            self.correlation is None
-            or independent.shape != self.frame.shape
-            or not np.all(
-                np.isfinite(independent) & (independent >= 0) & (independent * self.ivar < 1 + 1e-6)
-            )
-        ):
+        independent = self.independent
+        if self.correlation is not None and independent.shape == self.frame.shape:
+            independent = np.where(self.mask, 0.0, independent.astype(np.float64))
+            fits = np.all((independent >= 0) & (independent * self.ivar < 1 + 1e-6))
+        else:
+            fits = False
+        if not fits:
             raise InputError(
                 self.name,
                 "independent variances that are negative, above the total, or without a correlation",
