@@ -12,8 +12,9 @@ Columns: ``pixels`` judged; chi2 per pixel for the RMS map as it is (real data; 
 pixels would need), for a diagonal model with the measured variance of single pixels, and for the
 stationary model, with the sampling error sqrt(2 / pixels) of white noise, for judged and measured pixels
 together; the least and the largest power of the residuals in rings of spatial frequency, of which one is
-what it should be, for the diagonal and for the stationary model, with the mean sampling error of a ring; and
-the stationary model's chi2 with the power floor used by default, beside the chi2 that it expects then.
+what it should be, for the diagonal and for the stationary model, with the rms deviation of the latter's
+rings in units of their sampling errors; and the stationary model's chi2 with the power floor used by
+default, beside the chi2 that it expects then.
 """
 
 import argparse
@@ -87,12 +88,12 @@ class Judged:
     def row(self) -> str:
         """Return one line of the table."""
         (diagonal, stationary), error = self.rings()
-        n = self.pixels
+        n, pull = self.pixels, np.sqrt(np.mean(((stationary - 1) / error) ** 2))
         return (
             f"{self.name:34} {n:7d}  {self.stated / n:7.3f}  {self.diagonal / n:8.3f}  "
             f"{self.stationary / n:7.4f} +- {np.sqrt(2 / n) * self._both():.4f}  "
             f"{diagonal.min():7.4f} {diagonal.max():6.2f}  {stationary.min():6.3f} {stationary.max():6.3f} "
-            f"+- {error.mean():.3f}  {self.floored / n:6.3f} ({self.expected / n:.3f})"
+            f"({pull:.1f})  {self.floored / n:6.3f} ({self.expected / n:.3f})"
         )
 
 
@@ -202,7 +203,7 @@ def main() -> None:
     arguments = parser.parse_args()
     print(  # noqa: T201
         f"{'':34}  pixels  RMS map  diagonal  stationary           "
-        "rings: diagonal  stationary             default floor (expected)"
+        "rings: diagonal  stationary (pull)    default floor (expected)"
     )
     judged = []
     for job in (("bilinear", 3.0), ("lanczos3", 2.63)):

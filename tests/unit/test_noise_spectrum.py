@@ -110,6 +110,15 @@ def test_resampled_noise_whitens_to_unit_chi2_and_a_flat_spectrum(kernel, native
     assert rings[-1] < 0.1
 
 
+@pytest.mark.parametrize(("kernel", "native"), [("bilinear", 3.0), ("lanczos3", 2.63)])
+def test_simulated_noise_has_unit_variance(kernel, native):
+    rng = np.random.default_rng(5)
+    made = [resampled_noise((200, 160), native, rng, kernel) for _ in range(8)]
+    variances = np.mean(np.square(made), axis=(1, 2))
+    assert variances.mean() == pytest.approx(1, abs=4 * variances.std() / np.sqrt(8))
+    assert variances.std() < 0.05
+
+
 def test_factor_of_a_weighted_average():
     rng = np.random.default_rng(3)
     noise = np.stack([resampled_noise((SIDE, SIDE), 3.0, rng) for _ in range(6)])
