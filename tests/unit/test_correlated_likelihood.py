@@ -118,7 +118,7 @@ def test_posterior_means(problem):
     prior = GaussianDenoiser(covariance)
     for denoiser in (
         PriorCovariance(prior, likelihood, covariance, circulant, 20),
-        TweedieCovariance(prior, likelihood, 12),
+        TweedieCovariance(prior, likelihood, 20),
     ):
         made = jax.jit(lambda d, x: d(x, jnp.float32(sigma)))(denoiser, jnp.asarray(noisy))
         assert np.max(np.abs(np.reshape(made, (2, -1)) - exact) / sd) < 0.02
