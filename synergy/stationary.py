@@ -18,8 +18,8 @@ be all but infinite, and no PSF or sky is known that well. The spectra of Euclid
 one.
 
 The inner solve ``N_gg^-1 v`` and the whitening are a sparse approximate root, completed by polynomials to a
-stated tolerance: see `synergy.sparse_root`. `Periodic` has closed forms, for noise without masks, maps or
-edges.
+stated tolerance: see `synergy.sparse_root`. `synergy.periodic` has closed forms for noise without masks,
+maps or edges.
 """
 
 import dataclasses
@@ -32,6 +32,7 @@ from jaxtyping import Array, Bool, Float, Int
 from scipy.fft import irfft2, next_fast_len, rfft2
 
 from synergy.errors import InputError
+from synergy.periodic import Periodic, filtered
 from synergy.sparse_root import SparseRoot
 
 FLOOR = 0.005
@@ -158,7 +159,7 @@ class Stationary:
     def apply(self, v: Float[Array, "*batch y x"]) -> Float[Array, "*batch y x"]:
         """Return ``N v`` over the pixels that carry information; zero elsewhere."""
         ny, nx = self.known.shape
-        smooth = _filtered(self.correlated * v, self.power, self.period)
+        smooth = filtered(self.correlated * v, self.power, self.period)
         return self.correlated * smooth[..., :ny, :nx] + self.independent * v
 
     def apply_inverse(self, v: Float[Array, "*batch y x"]) -> Float[Array, "*batch y x"]:
@@ -192,7 +193,7 @@ class Stationary:
         key_correlated, key_independent = jax.random.split(key)
         ny, nx = self.known.shape
         white = jax.random.normal(key_correlated, self.period, self.power.dtype)
-        field = _filtered(white, jnp.sqrt(self.power), self.period)[:ny, :nx]
+        field = filtered(white, jnp.sqrt(self.power), self.period)[:ny, :nx]
         alone = jax.random.normal(key_independent, self.known.shape, self.power.dtype)
         return self.correlated * field + jnp.sqrt(self.independent) * alone
 
@@ -233,69 +234,6 @@ class Stationary:
         first = matrix(v) if coefficients.shape[0] > 1 else jnp.zeros_like(v)
         (_, _, total), _ = jax.lax.scan(step, (first, v, jnp.zeros_like(v)), coefficients)
         return total
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class Periodic:
-    """Stationary noise on a torus, every pixel known: all in closed form.
-
-    Parameters
-    ----------
-    power
-        Power spectrum at the frequencies of ``rfft2``, nJy^2; its mean over all frequencies is the variance.
-    shape
-        Shape of the image.
-    """
-
-    power: Float[Array, "ky kx"]
-    shape: tuple[int, int] = dataclasses.field(metadata={"static": True})
-
-    def apply_inverse(self, v: Float[Array, "*batch y x"]) -> Float[Array, "*batch y x"]:
-        """Return ``N^-1 v``."""
-        return _filtered(v, 1 / self.power, self.shape)
-
-    def whiten(self, residual: Float[Array, "*batch y x"]) -> Float[Array, "*batch y x"]:
-        """Return ``N^-1/2 r``, the symmetric root."""
-        return _filtered(residual, jax.lax.rsqrt(self.power), self.shape)
-
-    def whiten_transpose(self, v: Float[Array, "*batch y x"]) -> Float[Array, "*batch y x"]:
-        """Return ``N^-1/2 v``."""
-        return self.whiten(v)
-
-    @property
-    def known(self) -> Bool[Array, "y x"]:
-        """Which pixels carry information: all."""
-        return jnp.ones(self.shape, bool)
-
-    @property
-    def log_det(self) -> Float[Array, ""]:
-        """Logarithm of the determinant of N."""
-        twice = np.full(self.power.shape[1], 2.0)
-        twice[0] = 1.0
-        if self.shape[1] % 2 == 0:
-            twice[-1] = 1.0
-        return jnp.sum(jnp.log(self.power) * jnp.asarray(twice.astype(self.power.dtype)))
-
-    @property
-    def n_pixels(self) -> Int[Array, ""]:
-        """Number of pixels."""
-        return jnp.sum(self.known)
-
-    def draw(self, key: Array) -> Float[Array, "y x"]:
-        """Draw noise in nJy/pixel.
-
-        Parameters
-        ----------
-        key
-            JAX random key.
-        """
-        white = jax.random.normal(key, self.shape, self.power.dtype)
-        return _filtered(white, jnp.sqrt(self.power), self.shape)
-
-    def even(self) -> "Periodic":
-        """Return itself."""
-        return self
 
 
 def torus_power(
@@ -373,14 +311,6 @@ def _check_maps(ivar: Float[np.ndarray, "y x"], independent: Float[np.ndarray, "
     else:
         return
     raise InputError("noise", found, "variances of zero or more, in total more than zero", remedy)
-
-
-def _filtered(
-    field: Float[Array, "*batch y x"], gain: Float[Array, "ky kx"], period: tuple[int, int]
-) -> Float[Array, "*batch py px"]:
-    """Multiply the spectrum of a field, padded with zeros to a torus."""
-    spectrum = jnp.fft.rfft2(field, period)
-    return jnp.fft.irfft2(spectrum * gain.astype(spectrum.dtype), period)
 
 
 def _weighted_neighbours(

@@ -9,7 +9,8 @@ import pytest
 
 from synergy.errors import InputError
 from synergy.noise import Noise
-from synergy.stationary import Periodic, Stationary, torus_power
+from synergy.periodic import Periodic
+from synergy.stationary import Stationary, torus_power
 
 SHAPE = (12, 13)
 RNG = np.random.default_rng(0)
