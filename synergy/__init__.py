@@ -19,3 +19,4 @@ from synergy.priors.diffusion import load_prior as load_prior
 from synergy.psf import PSF as PSF
 from synergy.reconstruct import SamplerSettings as SamplerSettings
 from synergy.reconstruct import reconstruct as reconstruct
+from synergy.stationary import Stationary as Stationary

@@ -21,10 +21,11 @@ from jaxtyping import Array, Float, Int
 
 from synergy.errors import InputError
 from synergy.frame import Frame
-from synergy.noise import Diagonal
+from synergy.noise import Diagonal, Noise
 from synergy.observation import Observation, response_row
 from synergy.operators import Operator, inside
 from synergy.psf import PSF
+from synergy.stationary import Stationary
 
 Images = tuple[Float[Array, "..."], ...]
 
@@ -46,7 +47,7 @@ class GaussianLikelihood:
 
     operators: tuple[Operator, ...]
     images: Images
-    noises: tuple[Diagonal, ...]
+    noises: tuple[Noise, ...]
 
     @classmethod
     def build(
@@ -101,7 +102,7 @@ class GaussianLikelihood:
                     "Check its mask and WCS, or drop it.",
                 )
             images.append(jnp.asarray(observation.image.astype(dtype)))
-            noises.append(Diagonal(jnp.asarray(ivar.astype(dtype))))
+            noises.append(_noise(observation, ivar, dtype))
         return cls(tuple(operators), tuple(images), tuple(noises))
 
     @property
@@ -208,3 +209,10 @@ def _on_scene(observation: Observation, frame: Frame) -> Float[np.ndarray, "y x 
     if observation.positions is None:
         return None
     return frame.to_pixels(SkyCoord(*np.moveaxis(observation.positions, -1, 0), unit="deg"))
+
+
+def _noise(observation: Observation, ivar: Float[np.ndarray, "y x"], dtype: DTypeLike) -> Noise:
+    """Return the noise of an image, of which only pixels with positive `ivar` carry information."""
+    if observation.correlation is None:
+        return Diagonal(jnp.asarray(ivar.astype(dtype)))
+    return Stationary.build(ivar, observation.correlation, observation.independent, dtype)

@@ -10,7 +10,9 @@ from jaxtyping import Bool, Float
 
 from synergy.errors import InputError
 from synergy.frame import Frame
-from synergy.psf import PSF
+from synergy.noise_spectrum import correlation_factor
+from synergy.psf import FWHM_PER_SIGMA, PSF
+from synergy.stationary import check_correlation
 from synergy.varying_psf import VaryingPSF
 
 
@@ -30,7 +32,7 @@ class Observation:
     image
         Fluxes in nJy per pixel.
     ivar
-        Inverse variance in nJy^-2; 0 where there is no information.
+        Inverse of the total variance of each pixel in nJy^-2; 0 where there is no information.
     mask
         True = bad.
     psf
@@ -44,6 +46,12 @@ class Observation:
     positions
         ICRS right ascension and declination of each pixel centre in degrees, in place of the frame's WCS:
         for images that are distorted beyond an affine map (`Frame.positions` gives what the WCS says).
+    correlation
+        Autocorrelation of the noise at integer separations ``(dy, dx)``, zero separation (where it is 1) in
+        the middle of an array of odd sides; None where the noise is independent between pixels.
+    independent
+        Beside a `correlation`: the part of the total variance that is independent between pixels all the
+        same, nJy^2 (see `synergy.stationary`); None for no such part.
     meta
         Anything worth keeping: origin, native pixel scale, ...
 
@@ -51,7 +59,8 @@ class Observation:
     ------
     InputError
         If shapes differ, an image value with weight is not finite, an inverse variance is negative or not
-        finite, or no pixel carries information.
+        finite, no pixel carries information, the correlation is none, or the independent variance is
+        negative, above the total, or without a correlation.
     """
 
     name: str
@@ -64,6 +73,8 @@ class Observation:
     response: dict[str, float] | None = None
     response_error: float = 0.0
     positions: Float[np.ndarray, "_y _x 2"] | None = None
+    correlation: Float[np.ndarray, "_dy _dx"] | None = None
+    independent: Float[np.ndarray, "_y _x"] | None = None
     meta: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -107,6 +118,29 @@ class Observation:
             ("mask", bad),
         ):
             object.__setattr__(self, field, array)
+        self._check_correlation()
+
+    def _check_correlation(self) -> None:
+        if self.correlation is not None:
+            correlation = np.array(self.correlation, np.float64)
+            check_correlation(correlation, self.name)
+            object.__setattr__(self, "correlation", correlation)
+        if self.independent is None:
+            return
+        independent = self.independent
+        if self.correlation is not None and independent.shape == self.frame.shape:
+            independent = np.where(self.mask, 0.0, independent.astype(np.float64))
+            fits = np.all((independent >= 0) & (independent * self.ivar < 1 + 1e-6))
+        else:
+            fits = False
+        if not fits:
+            raise InputError(
+                self.name,
+                "independent variances that are negative, above the total, or without a correlation",
+                "the independent part of the total variance 1 / ivar, beside a `correlation`",
+                "Leave it out where all noise is independent, or correct ivar.",
+            )
+        object.__setattr__(self, "independent", independent)
 
     def _check_geometry(self) -> None:
         """Refuse maps over the image that do not fit it."""
@@ -132,10 +166,21 @@ class Observation:
     def snr(self) -> float:
         """Signal-to-noise ratio of the whole image.
 
-        The root of how far the chi-squared of an empty sky exceeds the number of pixels.
+        The root of how far the chi-squared of an empty sky exceeds the number of pixels; over the scatter of
+        averages over the PSF where noise is correlated.
         """
-        excess = np.sum(self.ivar * self.image**2) - np.count_nonzero(~self.mask)
-        return math.sqrt(max(float(excess), 0.0))
+        excess = float(np.sum(self.ivar * self.image**2) - np.count_nonzero(~self.mask))
+        return math.sqrt(max(excess, 0.0) / self._correlation_factor)
+
+    @property
+    def depth(self) -> float:
+        """Median inverse variance per arcsec^2, nJy^-2 arcsec^2, for averages over the size of the PSF."""
+        return float(np.median(self.ivar[~self.mask])) * self.frame.pixel_scale**2 / self._correlation_factor
+
+    @property
+    def _correlation_factor(self) -> float:
+        sigma = self.psf.fwhm / FWHM_PER_SIGMA / self.frame.pixel_scale
+        return correlation_factor(self.correlation, sigma)
 
 
 def response_row(observation: Observation, bands: Sequence[str]) -> Float[np.ndarray, " band"]:

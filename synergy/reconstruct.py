@@ -136,7 +136,7 @@ def reconstruct(
     observed = np.zeros(len(prior.bands), bool)
     for operator in likelihood.operators:
         observed |= np.any(np.asarray(operator.response) > 0, axis=0)
-    good = [int(jnp.sum(noise.ivar > 0)) for noise in likelihood.noises]
+    good = [int(noise.n_pixels) for noise in likelihood.noises]
     return Posterior(
         draws=scenes,
         frame=frame,
@@ -145,7 +145,7 @@ def reconstruct(
         images=tuple(o.name for o in observations),
         n_pixels=np.asarray(good),
         residuals={
-            o.name: np.where(np.asarray(noise.ivar) > 0, np.asarray(residual), np.nan)
+            o.name: np.where(np.asarray(noise.known), np.asarray(residual), np.nan)
             for o, noise, residual in zip(
                 observations, likelihood.noises, likelihood.whitened(mean), strict=True
             )
@@ -195,7 +195,7 @@ def _draw(
     """Make all draws in batches of one shape; make diverged ones again."""
     draws, batch = shape[0], min(settings.batch, shape[0])
     fit = jax.jit(lambda scenes: jnp.sum(jax.lax.map(likelihood.chi2, scenes), axis=1))
-    data = sum(float(jnp.sum(noise.ivar > 0)) for noise in likelihood.noises)
+    data = sum(float(noise.n_pixels) for noise in likelihood.noises)
     kept: list[np.ndarray] = []
     redone, rounds = 0, 0
     limit = settings.attempts + -(-draws // batch)

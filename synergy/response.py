@@ -143,13 +143,18 @@ def _respond(observation: Observation, scene_bands: tuple[str, ...]) -> Observat
         notes.append(f"{observation.band} = {terms}, to {fit.error:.1%} rms for the worst galaxy type")
     if error == 0.0 and row is observation.response:
         return observation
-    variance = 1.0 / np.where(observation.mask, 1.0, observation.ivar) + (error * observation.image) ** 2
+    added = (error * observation.image) ** 2
+    variance = 1.0 / np.where(observation.mask, 1.0, observation.ivar) + added
+    independent = observation.independent
+    if observation.correlation is not None:
+        independent = added if independent is None else independent + added
     meta = observation.meta | {"response_error": error, "notes": [*observation.meta.get("notes", []), *notes]}
     return dataclasses.replace(
         observation,
         ivar=np.where(observation.mask, 0.0, 1.0 / variance),
         response=row,
         response_error=0.0,
+        independent=independent,
         meta=meta,
     )
 

@@ -49,7 +49,7 @@ def _band(observations: Sequence[Observation], frame: Frame, band: str) -> Float
     own = [o for o in observations if o.band == band and o.response is None]
     if not own:
         raise InputError("upsample", f"no image of {band}", "one image of each band", "Leave the band out.")
-    depths = [float(np.median(o.ivar[~o.mask])) * o.frame.pixel_scale**2 for o in own]
+    depths = [o.depth for o in own]
     planes = [_interpolate(o, frame) for o in own]
     return np.average(planes, axis=0, weights=depths)
 

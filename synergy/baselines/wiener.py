@@ -149,7 +149,7 @@ def _fit(
     """Return K in the data's Krylov space, the most likely variance factor and its log-likelihood."""
     data = _whitened_data(likelihood)
     signs = np.random.default_rng(0).choice([-1.0, 1.0], data.size)
-    known = _pack(tuple((noise.ivar > 0).astype(noise.ivar.dtype) for noise in likelihood.noises))
+    known = _pack(tuple(noise.known.astype(data.dtype) for noise in likelihood.noises))
     steps = min(steps, int(known.sum()))
     krylov = _lanczos(likelihood, covariance, data, steps)
     nodes, weights = krylov.quadrature()
@@ -232,10 +232,10 @@ def _lanczos_leaves(
 def _to_scene(
     likelihood: GaussianLikelihood, covariance: SpectralCovariance, whitened: Float[Array, " n"]
 ) -> Float[Array, "band y x"]:
-    """Return ``S A^T N^-1/2 v``."""
+    """Return ``S A^T W^T v``, with ``W^T W = N^-1``."""
     ends = np.cumsum([image.size for image in likelihood.images])[:-1]
     parts = zip(jnp.split(whitened, ends), likelihood.images, likelihood.noises, strict=True)
-    weighted = tuple(noise.whiten(part.reshape(image.shape)) for part, image, noise in parts)
+    weighted = tuple(noise.whiten_transpose(part.reshape(image.shape)) for part, image, noise in parts)
     return covariance.apply(likelihood.adjoint(weighted))
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from synergy.errors import InputError
 from synergy.frame import Frame
 from synergy.io.images import Plane, Window, bits_set, ivar_from
-from synergy.io.noise import CalibratedNoise, allow_for_correlation, independent, noise_from_sky
+from synergy.io.noise import CalibratedNoise, allow_for_correlation, independent, measured, noise_from_sky
 from synergy.io.stamps import OFF_CENTRE, centred, centroid
 from synergy.observation import Observation
 from synergy.psf import PSF
@@ -55,8 +55,8 @@ class ImageSpec:
     gain
         Electrons per image unit; adds the sources' Poisson noise to an estimated noise.
     correlated
-        Whether the noise of neighbouring pixels may be correlated, so that the noise map must be checked on
-        blank sky.
+        Whether the noise of neighbouring pixels may be correlated, which is measured on blank sky; with
+        ``"inflate"`` the variance is raised for it, but the noise stays diagonal.
     calibration_error
         Relative error of the flux scale or of the PSF, added to the noise as that share of the image.
     distorted
@@ -84,7 +84,7 @@ class ImageSpec:
     psf_pixel_scale: float | None = None
     psf_center: tuple[float, float] | None = None
     gain: float | None = None
-    correlated: bool = True
+    correlated: Literal[True, False, "inflate"] = True
     calibration_error: float = 0.0
     distorted: bool = False
     recentre_psf: bool = False
@@ -144,6 +144,7 @@ def assemble(spec: ImageSpec, center: SkyCoord | None = None, size: float | None
         frame=frame,
         response_error=math.hypot(spec.calibration_error, psf_error),
         positions=frame.positions() if spec.distorted else None,
+        correlation=noise.correlation,
         meta=meta,
     )
 
@@ -263,8 +264,10 @@ def _read_noise(
         ivar = ivar_from(spec.noise_kind, _same_grid(spec.noise, spec).read(window), spec.noise) / unit**2
         if not spec.correlated:
             return independent(ivar)
-        return allow_for_correlation(image, bad, ivar, block)
-    return noise_from_sky(image, bad, block, None if spec.gain is None else spec.gain / unit, spec.image)
+        find = allow_for_correlation if spec.correlated == "inflate" else measured
+        return find(image, bad, ivar, block)
+    gain = None if spec.gain is None else spec.gain / unit
+    return noise_from_sky(image, bad, block, gain, spec.image, spec.correlated is True)
 
 
 def _same_grid(plane: Plane, spec: ImageSpec) -> Plane:

@@ -2,8 +2,9 @@ r"""How correlated the noise of an image is, measured on its blank sky.
 
 An image that was resampled onto finer pixels (NISP and ground images on Euclid's 0.1 arcsec grid, drizzled
 HST images) has correlated noise: averages over blocks of pixels scatter more than independent pixels of the
-same variance would. A diagonal likelihood must therefore not use the variance of single pixels. Until a
-stationary noise model replaces it, we use the variance that is right for *averages over the size of the
+same variance would. Where there is enough blank sky its autocorrelation is measured
+(`synergy.noise_spectrum`), for a stationary noise model. Elsewhere the likelihood is diagonal, and must not
+use the variance of single pixels, but the variance that is right for *averages over the size of the
 PSF*, the scale at which such an image carries information:
 
 .. math:: v(k) = k^2 \operatorname{Var}(\text{block mean}) = \sum_{|d_x|,|d_y|<k}
@@ -30,8 +31,9 @@ import dataclasses
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import binary_dilation, gaussian_filter
+
+from synergy.noise_spectrum import pair_sums
 
 CLIP = 4.0
 SOURCE_THRESHOLD = 4.0
@@ -40,7 +42,7 @@ FEWEST_BLOCKS = 16
 """Blank sky of fewer blocks than this cannot tell the correlation factor to better than about a third."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class BlankSky:
     """What the blank sky of an image says about its noise.
 
@@ -56,6 +58,10 @@ class BlankSky:
         Block side in pixels.
     blocks
         Area of the blank sky in blocks.
+    neighbour
+        Correlation of adjacent pixels.
+    kept
+        The blank pixels.
     """
 
     level: float
@@ -63,6 +69,8 @@ class BlankSky:
     block_variance: float
     block: int
     blocks: float
+    neighbour: float
+    kept: Bool[np.ndarray, "y x"]
 
     @property
     def factor(self) -> float:
@@ -139,7 +147,7 @@ def measure_blank_sky(
     kept = blank & (np.abs(image - level) < CLIP * std)
     values = np.where(kept, image - image[kept].mean(), 0.0)
     reach = 3 * block
-    covariance, pairs = _pair_sums(values, kept, reach)
+    covariance, pairs = pair_sums(values, kept, reach)
     lag = np.abs(np.arange(-reach, reach + 1))
     distance = np.maximum.outer(lag, lag)
     far = distance >= 2 * block
@@ -148,17 +156,6 @@ def measure_blank_sky(
     triangle = np.clip(1.0 - lag / block, 0.0, None)
     block_variance = float(triangle @ xi @ triangle)
     pixel_variance = float(xi[reach, reach])
-    return BlankSky(level, pixel_variance, max(block_variance, 0.0), block, float(kept.sum()) / block**2)
-
-
-def _pair_sums(
-    values: Float[np.ndarray, "y x"], kept: Bool[np.ndarray, "y x"], reach: int
-) -> tuple[Float[np.ndarray, "dy dx"], Float[np.ndarray, "dy dx"]]:
-    """Sum the products, and count the pairs, of kept pixels at every separation up to `reach`."""
-    shape = [next_fast_len(max(n, reach + 1) + reach, real=True) for n in values.shape]
-
-    def correlate(array: np.ndarray) -> np.ndarray:
-        full = irfft2(np.abs(rfft2(array, shape)) ** 2, shape)
-        return np.roll(full, (reach, reach), axis=(0, 1))[: 2 * reach + 1, : 2 * reach + 1]
-
-    return correlate(values), np.round(correlate(kept.astype(float)))
+    neighbour = float(xi[reach, reach + 1] + xi[reach + 1, reach]) / (2 * pixel_variance)
+    area = float(kept.sum()) / block**2
+    return BlankSky(level, pixel_variance, max(block_variance, 0.0), block, area, neighbour, kept)

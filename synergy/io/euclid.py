@@ -9,10 +9,15 @@ What the real files taught (three Q1 cutouts, measured):
 - *Noise.* The RMS maps state the noise that *independent* pixels would need, not the scatter of single
   pixels. Over ``RMS**2``, the variance of blank pixels is 0.05 to 0.07 for NISP, 0.4 for VIS and 0.05 to
   0.17 for ground bands; the variance of averages over the FWHM of the PSF, per pixel, is 0.4 to 0.7, 0.6, and
-  0.7 to 1.3. So a diagonal likelihood with the RMS map is about right for fluxes, somewhat careful at
-  the scale of the PSF and too careful below; `synergy.io.noise` checks this in every file and inflates the
-  variance where it is not enough. Chi2 per pixel of pure noise is far below one
+  0.7 to 1.3. Adjacent pixels correlate by 0.8 (NISP), 0.2 to 0.26 (VIS, too) and 0.7 to 0.87. So the noise
+  is stationary, with the autocorrelation and the variance of single pixels measured on the blank sky of every
+  file; the RMS map only says how it varies over the image. Files with too little blank sky keep the RMS
+  map, inflated where it is too small for averages over the PSF (`synergy.io.noise`). The noise of ground
+  bands has modes far below the likelihood's power floor: their pure noise has a chi2 per pixel below one
   (``meta["expected_chi2"]``).
+- *Model errors of resampled images.* Resampling smooths the native pixels by a kernel that depends on the
+  sub-pixel phase; the stamps are one average of it. Where a source is bright this exceeds the noise of the
+  modes that resampling made quiet: `RESAMPLED_ERROR` of the image is added to the noise, as independent.
 - *PSF stamps of NISP* are up to 0.4 pixel off-centre. Against VIS, brought to the same PSF, nine NISP images
   are off by 0.26 pixel (median, opposite to the stamps) as they are, and by 0.10 pixel
   once the stamps are centred: the offset is an accident of the stamp, and stamps are centred here. VIS and
@@ -38,6 +43,9 @@ PIXEL_SCALE = 0.1
 VIS_PSF_REACH = 0.65
 """Arcsec within which VIS stamps are data: they are tapered to zero between 0.7 and 1.1 arcsec."""
 
+RESAMPLED_ERROR = 0.02
+"""Relative model error of pixels of resampled images."""
+
 _IMAGE = re.compile(r"(?P<band>.+)_(FLUX|BGSUB)$")
 _INSTRUMENTS = {
     "MEGACAM": "megacam",
@@ -49,7 +57,9 @@ _INSTRUMENTS = {
 }
 _NISP = {"NIR_Y": "euclid.Y", "NIR_J": "euclid.J", "NIR_H": "euclid.H"}
 
-_RESAMPLED_NOTE = "image was resampled onto the 0.1 arcsec MER grid"
+_RESAMPLED_NOTE = (
+    f"image was resampled onto the 0.1 arcsec MER grid; {RESAMPLED_ERROR:.0%} of it added to the noise"
+)
 
 
 def is_mer(names: list[str]) -> bool:
@@ -119,6 +129,7 @@ def mer_images(path: Path) -> list[ImageSpec]:
                 noise_kind="rms",
                 zeropoint="MAGZERO",
                 psf_pixel_scale=PIXEL_SCALE,
+                calibration_error=0.0 if vis else RESAMPLED_ERROR,
                 recentre_psf=band in _NISP.values(),
                 recover=band if vis else None,
                 psf_reach=VIS_PSF_REACH if vis else math.inf,

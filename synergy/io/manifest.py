@@ -8,6 +8,7 @@
         name: acs              # optional, default: the band
         image: f814w.fits      # a file, or {file: f.fits, hdu: 1, plane: 2}: HDU number or name, cube plane
         noise: estimate        # or {rms: ...}, {variance: ...}, {ivar: ...} with a file or {file, hdu, plane}
+        correlated: true       # optional: measured on blank sky (the default), false, or inflate (see below)
         gain: 2028             # optional, electrons per image unit: adds Poisson noise to 'noise: estimate'
         mask: {file: m.fits, bits: [0, 1, 8]}      # optional; without bits, any value but 0 is bad
         psf: {file: psf.fits, pixel_scale: 0.03}   # arcsec; default: the image's; see `PSFEntry`
@@ -20,8 +21,14 @@ own sampling, such as VIS's, or beyond the edge of a clipped one, such as ``reco
 undersampled and not recovered is mentioned in the notes.
 
 HDU and plane numbers count from 0. The noise is estimated from the image only where the manifest says
-``noise: estimate``: uniform, from blank sky found by clipping sources, and allowing for its correlation
-(`synergy.io.noise`).
+``noise: estimate``: uniform, from blank sky found by clipping sources.
+
+Resampled images have noise that is correlated between pixels. By default blank sky decides: where adjacent
+pixels correlate, the noise is stationary with the autocorrelation and the variance measured there, and a
+noise map only says how it varies over the image. ``correlated: inflate`` keeps pixels independent, but
+raises their variance until averages over the PSF have the scatter that is seen; this is also done, and
+noted, where the blank sky is too small for more (`synergy.io.noise`). ``correlated: false`` says that pixels
+are independent and the noise map is right.
 """
 
 import math
@@ -97,7 +104,8 @@ class ImageEntry(_Strict):
     """One image.
 
     `gain` goes with ``noise: estimate``. `correlated: false` says that the noise map is right and its pixels
-    independent, as in images that were never resampled; otherwise blank sky decides how far to raise it.
+    independent, as in images that were never resampled; by default that is measured on blank sky, and
+    `inflate` keeps the noise diagonal.
     """
 
     band: str
@@ -105,7 +113,7 @@ class ImageEntry(_Strict):
     image: Annotated[PlaneEntry, BeforeValidator(_named)]
     noise: Literal["estimate"] | NoiseEntry
     gain: float | None = Field(None, gt=0)
-    correlated: bool = True
+    correlated: Literal[True, False, "inflate"] = True
     mask: Annotated[MaskEntry | None, BeforeValidator(_named)] = None
     psf: Annotated[PSFEntry, BeforeValidator(_named)]
     zeropoint: float | str

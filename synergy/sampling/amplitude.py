@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from synergy.likelihood import GaussianLikelihood
+from synergy.noise_spectrum import correlation_factor
 from synergy.observation import Observation, response_row
 from synergy.priors.diffusion import DiffusionPrior
 from synergy.priors.scale import scene_scale, smooth
@@ -30,6 +31,7 @@ def peak_and_noise(observation: Observation, prior: DiffusionPrior) -> tuple[flo
     rms = np.sqrt(
         np.asarray(smooth(jnp.asarray(variance, jnp.float32), pixel_scale)) * kernel_square / coverage
     )
+    rms = rms * np.sqrt(correlation_factor(observation.correlation, 0.3 / pixel_scale))
     usable = coverage > 0.5
     if not usable.any():
         return 0.0, np.inf

@@ -21,7 +21,6 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from synergy.likelihood import GaussianLikelihood
-from synergy.noise import Diagonal
 from synergy.priors.covariance import SpectralCovariance
 
 _PROBES = 6  # one period of 0.3 arcsec pixels on the default scene grid
@@ -96,7 +95,7 @@ def circulant_normal(likelihood: GaussianLikelihood) -> Float[np.ndarray, "ky kx
         Real symmetric, positive semi-definite band-by-band matrix at each frequency of ``rfft2``.
     """
     bands, height, width = likelihood.scene_shape
-    even = dataclasses.replace(likelihood, noises=tuple(_even(noise) for noise in likelihood.noises))
+    even = dataclasses.replace(likelihood, noises=tuple(noise.even() for noise in likelihood.noises))
     matrix = np.zeros((height, width // 2 + 1, bands, bands))
     for probe in range(_PROBES):
         y, x = (n // 2 + probe - _PROBES // 2 for n in (height, width))
@@ -112,12 +111,6 @@ def circulant_normal(likelihood: GaussianLikelihood) -> Float[np.ndarray, "ky kx
 @jax.jit
 def _normal_of_batch(likelihood: GaussianLikelihood, scenes: Array) -> Array:
     return jax.vmap(likelihood.normal)(scenes)
-
-
-def _even(noise: Diagonal) -> Diagonal:
-    """Replace a noise map by its mean inverse variance over pixels that carry information."""
-    mean = jnp.sum(noise.ivar) / jnp.maximum(noise.n_pixels, 1).astype(noise.ivar.dtype)
-    return Diagonal(jnp.full_like(noise.ivar, mean))
 
 
 def conjugate_gradient(

@@ -103,7 +103,7 @@ class TweedieCovariance:
             return sigma**2 * pullback(x)[0]
 
         def back(whitened: tuple[Array, ...]) -> Array:
-            coloured = tuple(n.whiten(w) for n, w in zip(likelihood.noises, whitened, strict=True))
+            coloured = tuple(n.whiten_transpose(w) for n, w in zip(likelihood.noises, whitened, strict=True))
             return jax.vmap(likelihood.adjoint)(coloured)
 
         def forth(scene: Array) -> tuple[Array, ...]:

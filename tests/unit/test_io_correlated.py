@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter
 
 from synergy.errors import InputError
 from synergy.io.correlated import blank_sky, measure_blank_sky
-from synergy.io.noise import allow_for_correlation, noise_from_sky
+from synergy.io.noise import allow_for_correlation, measured, noise_from_sky
 
 SIZE = 400
 GOOD = np.zeros((SIZE, SIZE), bool)
@@ -42,11 +42,11 @@ def test_independent_noise_has_factor_one():
 @pytest.mark.parametrize("disturb", [lambda image: image, with_sources])
 def test_correlated_noise_matches_its_covariance(sigma, block, disturb):
     rng = np.random.default_rng(1)
-    measured = [measure_blank_sky(disturb(correlated_noise(rng, sigma)), GOOD, block) for _ in range(3)]
+    skies = [measure_blank_sky(disturb(correlated_noise(rng, sigma)), GOOD, block) for _ in range(3)]
     # Relative errors of sqrt(2 / independent areas), and a few per cent from subtracting far covariance.
-    assert np.mean([m.pixel_variance for m in measured]) == pytest.approx(1.0, abs=0.04)
+    assert np.mean([sky.pixel_variance for sky in skies]) == pytest.approx(1.0, abs=0.04)
     exact = exact_block_variance(sigma, block)
-    assert np.mean([m.block_variance for m in measured]) == pytest.approx(exact, rel=0.07)
+    assert np.mean([sky.block_variance for sky in skies]) == pytest.approx(exact, rel=0.07)
 
 
 def test_sources_and_bad_pixels_are_not_blank():
@@ -89,12 +89,47 @@ def test_too_little_sky_is_said_or_refused():
         noise_from_sky(image, bad, 5, None, "image.fits")
 
 
+def test_correlated_noise_becomes_stationary():
+    """The noise map tells how noise varies over the image, the blank sky how large and correlated it is."""
+    rms = 3.0 * np.linspace(1, 2, SIZE)[:, None] * np.ones((SIZE, SIZE))
+    image = rms * with_sources(correlated_noise(np.random.default_rng(7), 1.0))
+    stated = 1 / (5 * rms**2)
+    noise = measured(image, GOOD, stated, 3)
+    assert noise.record["noise_model"] == "stationary"
+    assert noise.record["variance_inflation"] == pytest.approx(0.2, rel=0.05)
+    np.testing.assert_allclose(noise.ivar, rms**-2, rtol=0.05)
+    middle = noise.correlation.shape[0] // 2
+    np.testing.assert_allclose(
+        noise.correlation[middle, middle : middle + 4], np.exp(-(np.arange(4) ** 2) / 4), atol=0.04
+    )
+    assert "correlated noise, measured on" in noise.notes[0]
+
+
+def test_independent_noise_and_little_sky_stay_diagonal():
+    white = np.random.default_rng(8).normal(size=(SIZE, SIZE))
+    noise = measured(white, GOOD, np.ones(white.shape), 3)
+    assert noise.correlation is None
+    assert noise.record["noise_model"] == "diagonal"
+    part = slice(200, 230)
+    image = correlated_noise(np.random.default_rng(9), 1.0)[part, part]
+    noise = measured(image, GOOD[part, part], np.ones(image.shape), 5)
+    assert noise.correlation is None
+    assert noise.record["variance_inflation"] > 2
+
+
 def test_estimated_noise_holds_correlation_and_poisson_noise():
     image = 2.0 * correlated_noise(np.random.default_rng(6), 1.0)
-    variance = 4.0 * exact_block_variance(1.0, 3)
-    plain = noise_from_sky(image, GOOD, 3, None, "image")
-    np.testing.assert_allclose(1 / plain.ivar, variance, rtol=0.1)
     bright = image.copy()
     bright[100, 100] = 5000.0
+    factor = exact_block_variance(1.0, 3)
+    plain = noise_from_sky(image, GOOD, 3, None, "image", stationary=False)
+    np.testing.assert_allclose(1 / plain.ivar, 4.0 * factor, rtol=0.1)
+    poisson = noise_from_sky(bright, GOOD, 3, 10.0, "image", stationary=False)
+    assert 1 / poisson.ivar[100, 100] == pytest.approx(4.0 * factor + 500.0, rel=0.1)
+    # Stationary: the variance of single pixels, in which Poisson noise is smoothed like the rest.
+    plain = noise_from_sky(image, GOOD, 3, None, "image")
+    np.testing.assert_allclose(1 / plain.ivar, 4.0, rtol=0.05)
+    area = 4 * np.pi  # the sum of exp(-d^2 / 4)
+    assert plain.correlation.sum() == pytest.approx(area, rel=0.15)
     poisson = noise_from_sky(bright, GOOD, 3, 10.0, "image")
-    assert 1 / poisson.ivar[100, 100] == pytest.approx(variance + 500.0, rel=0.1)
+    assert 1 / poisson.ivar[100, 100] == pytest.approx(4.0 + 500.0 / area, rel=0.15)
