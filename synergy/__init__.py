@@ -20,3 +20,5 @@ from synergy.psf import PSF as PSF
 from synergy.reconstruct import SamplerSettings as SamplerSettings
 from synergy.reconstruct import reconstruct as reconstruct
 from synergy.stationary import Stationary as Stationary
+from synergy.varying_psf import PSFTerm as PSFTerm
+from synergy.varying_psf import VaryingPSF as VaryingPSF

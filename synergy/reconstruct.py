@@ -51,7 +51,7 @@ class SamplerSettings:
 
     steps: int = 32
     covariance: str = "prior"
-    iterations: int = 4
+    iterations: int = 8
     batch: int = 8
     attempts: int = 3
 

@@ -18,7 +18,7 @@ from synergy.errors import InputError
 from synergy.frame import Frame
 from synergy.io.images import Plane, Window, bits_set, ivar_from
 from synergy.io.noise import CalibratedNoise, allow_for_correlation, independent, measured, noise_from_sky
-from synergy.io.stamps import OFF_CENTRE, centred, centroid
+from synergy.io.stamps import OFF_CENTRE, centred, centroid, low_passed
 from synergy.observation import Observation
 from synergy.psf import PSF
 from synergy.psf_recovery import SIGNIFICANCE, recover
@@ -58,7 +58,9 @@ class ImageSpec:
         Whether the noise of neighbouring pixels may be correlated, which is measured on blank sky; with
         ``"inflate"`` the variance is raised for it, but the noise stays diagonal.
     calibration_error
-        Relative error of the flux scale or of the PSF, added to the noise as that share of the image.
+        Relative error of the flux scale, which all pixels share.
+    pixel_error
+        Relative error of single pixels, independent between them.
     distorted
         Use the WCS pixel by pixel rather than its affine part.
     recentre_psf
@@ -66,6 +68,8 @@ class ImageSpec:
     recover
         Band whose telescope and pixel made the stamp: the oversampled PSF behind it is recovered
         (`synergy.psf_recovery`) and its stated error added to the noise. None to take the stamp as it is.
+    psf_limit
+        Cycles per arcsec beyond which the stamp of a resampled image holds nothing real, and is low-passed.
     psf_reach
         Arcsec from the centre of the stamp within which its pixels are used for that.
     notes
@@ -86,9 +90,11 @@ class ImageSpec:
     gain: float | None = None
     correlated: Literal[True, False, "inflate"] = True
     calibration_error: float = 0.0
+    pixel_error: float = 0.0
     distorted: bool = False
     recentre_psf: bool = False
     recover: str | None = None
+    psf_limit: float = math.inf
     psf_reach: float = math.inf
     notes: tuple[str, ...] = ()
 
@@ -142,7 +148,8 @@ def assemble(spec: ImageSpec, center: SkyCoord | None = None, size: float | None
         mask=bad[inner],
         psf=psf,
         frame=frame,
-        response_error=math.hypot(spec.calibration_error, psf_error),
+        response_error=math.hypot(spec.pixel_error, psf_error),
+        calibration_error=spec.calibration_error,
         positions=frame.positions() if spec.distorted else None,
         correlation=noise.correlation,
         meta=meta,
@@ -227,6 +234,9 @@ def _read_psf(spec: ImageSpec, whole: Frame, notes: list[str]) -> tuple[PSF, flo
         notes.append(text + ("; moved to the centre" if spec.recentre_psf else "; left there"))
         if spec.recentre_psf:
             psf = PSF.from_stamp(centred(psf.image), scale, source=spec.psf)
+    if spec.psf_limit < 0.5 / scale:
+        psf = PSF.from_stamp(low_passed(psf.image, spec.psf_limit * scale), scale, source=spec.psf)
+        notes.append(f"PSF stamp low-passed at the native Nyquist limit of {spec.psf_limit:g} cycles/arcsec")
     return psf, 0.0
 
 

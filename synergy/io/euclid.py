@@ -18,6 +18,9 @@ What the real files taught (three Q1 cutouts, measured):
 - *Model errors of resampled images.* Resampling smooths the native pixels by a kernel that depends on the
   sub-pixel phase; the stamps are one average of it. Where a source is bright this exceeds the noise of the
   modes that resampling made quiet: `RESAMPLED_ERROR` of the image is added to the noise, as independent.
+- *Beyond the native Nyquist frequency* (`NATIVE_NYQUIST`) resampled images hold neither sky nor noise, and
+  their stamps what is left of interpolation. A quiet mode and a spurious response together would pass for
+  information: stamps are low-passed there.
 - *PSF stamps of NISP* are up to 0.4 pixel off-centre. Against VIS, brought to the same PSF, nine NISP images
   are off by 0.26 pixel (median, opposite to the stamps) as they are, and by 0.10 pixel
   once the stamps are centred: the offset is an accident of the stamp, and stamps are centred here. VIS and
@@ -42,6 +45,21 @@ PIXEL_SCALE = 0.1
 
 VIS_PSF_REACH = 0.65
 """Arcsec within which VIS stamps are data: they are tapered to zero between 0.7 and 1.1 arcsec."""
+
+CALIBRATION_ERROR = {"euclid": 0.03, "ground": 0.05}
+"""Relative error of the flux scale: zero points, and stamps that do not hold all of a PSF's wings."""
+
+NATIVE_NYQUIST = {
+    "NIR": 3.33,
+    "MEGACAM": 2.67,
+    "CFIS": 2.67,
+    "HSC": 2.98,
+    "WISHES": 2.98,
+    "DES": 1.90,
+    "DECAM": 1.90,
+}
+"""Cycles per arcsec that the pixels before resampling could hold: 0.3 arcsec dithered to 0.15 for NISP, 0.187
+for MegaCam, 0.168 for HSC, 0.263 for DECam."""
 
 RESAMPLED_ERROR = 0.02
 """Relative model error of pixels of resampled images."""
@@ -129,8 +147,10 @@ def mer_images(path: Path) -> list[ImageSpec]:
                 noise_kind="rms",
                 zeropoint="MAGZERO",
                 psf_pixel_scale=PIXEL_SCALE,
-                calibration_error=0.0 if vis else RESAMPLED_ERROR,
+                calibration_error=CALIBRATION_ERROR["euclid" if band.startswith("euclid") else "ground"],
+                pixel_error=0.0 if vis else RESAMPLED_ERROR,
                 recentre_psf=band in _NISP.values(),
+                psf_limit=math.inf if vis else NATIVE_NYQUIST[label.upper().split("_")[0]],
                 recover=band if vis else None,
                 psf_reach=VIS_PSF_REACH if vis else math.inf,
                 notes=() if vis else (_RESAMPLED_NOTE,),

@@ -2,8 +2,10 @@
 
 Denoising score matching with EDM's weighting (Karras et al. 2022): the expectation over clean scenes ``u``,
 noise levels and noise of ``w |D(u + sigma n, sigma) - u|^2``. Its minimiser is ``E[u | u_t]`` for *any*
-positive weight that depends on ``u_t`` and sigma only. We use that freedom to damp pixels that are visibly
-bright: without it a handful of nuclei, hundreds of times brighter than the rms, would own the gradient.
+positive weight that depends on ``u_t`` and sigma only. We use that freedom to measure each pixel's error in
+units of what the network has to learn there (`synergy.priors.preconditioning`), and to damp pixels that
+are bright but not beyond doubt: without it a handful of nuclei, hundreds of times brighter than the rms,
+would own the gradient.
 """
 
 import dataclasses
@@ -15,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from synergy.priors.network import Params, UNetConfig
+from synergy.priors.preconditioning import effective_std
 from synergy.priors.scale import scene_scale
 from synergy.priors.schedule import NoiseSchedule
 from synergy.priors.unet import make_unet
@@ -64,10 +67,11 @@ def normalise(
 def pixel_weight(
     noisy: Float[Array, "n band y x"], sigma: Float[Array, " n"], data_std: float
 ) -> Float[Array, "n band y x"]:
-    """Return the loss weight of each pixel: EDM's, damped where the noisy pixel is bright."""
-    variance = (sigma**2 + data_std**2)[:, None, None, None]
-    edm = variance / (sigma[:, None, None, None] * data_std) ** 2
-    return edm / (1.0 + 0.25 * noisy**2 / variance)
+    """Return the loss weight of each pixel: EDM's with the pixel's own scale, damped where it is bright."""
+    sig = sigma[:, None, None, None]
+    std = effective_std(noisy, sig, data_std)
+    variance = sig**2 + std**2
+    return variance / (sig * std) ** 2 / (1.0 + 0.25 * noisy**2 / variance)
 
 
 def denoising_loss(

@@ -5,10 +5,12 @@ size, for data of one standard deviation s. Galaxies are not such data: a nucleu
 brighter than s, and ``(1 - c_skip) x_t`` is then many sigmas that F would have to put back, to a fraction of
 a per cent. So s is replaced, pixel by pixel, by
 
-    s_eff = sqrt(s^2 + max(|x_t| - 6 sigma, 0)^2),
+    s_eff^2 = s^2 + (e / (1 + (sigma / 0.1 s)^2))^2,    e = max(|x_t| - 6 sigma, 0),
 
 what the noisy pixel itself, beyond doubt, says of its size: s where it is faint or drowned in noise, its own
-value where it is bright. Then ``c_skip -> 1`` there, and what F has to learn is of order one everywhere. This
+value where it is bright. Then ``c_skip -> 1`` there, and what F has to learn is of order one. The excess e
+fades out as sigma nears s: where the noise is as large as most of the scene, the plain form asks nothing
+extreme of F, and a threshold in the middle of the image's brightness would be one more thing to learn. This
 only chooses how the function is written down; what it converges to is the same.
 """
 
@@ -18,6 +20,9 @@ from jaxtyping import Array, Float
 
 BEYOND_DOUBT = 6.0
 """Sigmas of noise that a pixel must exceed before it counts as bright."""
+
+FADING = 0.1
+"""Noise level, in units of s, at which the excess has faded to a half."""
 
 
 def effective_std(
@@ -35,4 +40,5 @@ def effective_std(
         Standard deviation s of the normalised scenes.
     """
     excess = jnp.maximum(jnp.abs(noisy) - np.float32(BEYOND_DOUBT) * sigma, 0.0)
-    return jnp.sqrt(np.float32(data_std) ** 2 + excess**2)
+    fading = 1.0 / (1.0 + (sigma / np.float32(FADING * data_std)) ** 2)
+    return jnp.sqrt(np.float32(data_std) ** 2 + (fading * excess) ** 2)

@@ -4,11 +4,11 @@ Preconditioning follows EDM (Karras et al. 2022, sec. 5): the network ``F`` sees
 
     D(x_t, sigma) = c_skip x_t + c_out (F_0 + F_1 * c_in x_t)
 
-with the usual ``c_skip = s^2/(sigma^2 + s^2)``, ``c_out = sigma s/sqrt(sigma^2 + s^2)`` and input scaling
-``c_in = 1/sqrt(sigma^2 + s^2)`` for data of standard deviation ``s``. The second output ``F_1`` is
-a gate: it lets a pixel far brighter than ``s`` (a nucleus) be corrected in proportion to its own value.
+with ``c_skip = s^2/(sigma^2 + s^2)``, ``c_out = sigma s/sqrt(sigma^2 + s^2)`` and input scaling ``c_in =
+1/sqrt(sigma^2 + s^2)``, where s is adapted to the pixel (`synergy.priors.preconditioning`). The second
+output ``F_1`` is a gate: a correction in proportion to the pixel itself.
 
-Galaxies span four decades of surface brightness, so the *input features* are companded: besides the linear
+Galaxies span four decades of surface brightness, so the *input features* are companded: besides the scaled
 value each band enters as ``asinh(x_t / a)`` at noise-relative and fixed scales ``a``. The diffused variable
 itself stays linear in flux, which keeps the likelihood Gaussian.
 
@@ -29,6 +29,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from synergy.priors.network import Params, UNetConfig
+from synergy.priors.preconditioning import effective_std
 
 
 def _conv(width: int, name: str, kernel: int = 3, zero: bool = False) -> hk.Conv2D:
@@ -74,11 +75,11 @@ def _embed(sigma: Float[Array, " n"], width: int) -> Float[Array, "n e"]:
 
 def _network(x: Float[Array, "n y x b"], sigma: Float[Array, " n"], config: UNetConfig) -> Array:
     """Return the denoised mean of a batch of noisy scenes, bands last."""
-    s2 = jnp.asarray(config.data_std**2, x.dtype)
     sig = sigma[:, None, None, None]
-    total = jnp.sqrt(sig**2 + s2)
+    std = effective_std(x, sig, config.data_std)
+    total = jnp.sqrt(sig**2 + std**2)
+    faint = jnp.sqrt(sig**2 + np.float32(1e-3 * config.data_std**2))
     scaled = x / total
-    faint = jnp.sqrt(sig**2 + 1e-3 * s2)
     features = [scaled, 0.3 * jnp.arcsinh(x / sig), 0.3 * jnp.arcsinh(x / faint)]
 
     level = _embed(sigma, config.embedding)
@@ -99,9 +100,7 @@ def _network(x: Float[Array, "n y x b"], sigma: Float[Array, " n"], config: UNet
             h = _block(h, level, width, f"decode_{depth}_{i}")
     heads = _depth_to_space(_conv(2 * config.bands * config.patch**2, "heads", zero=True)(h), config.patch)
     additive, gate = jnp.split(heads, 2, axis=-1)
-    skip = s2 / (sig**2 + s2)
-    out = sig * jnp.sqrt(s2) / total
-    return skip * x + out * (additive + gate * scaled)
+    return (std / total) ** 2 * x + sig * std / total * (additive + gate * scaled)
 
 
 def make_unet(

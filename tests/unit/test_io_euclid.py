@@ -11,7 +11,8 @@ from synergy.errors import InputError
 from synergy.io.assemble import frame_of
 from synergy.io.euclid import band_of, mer_images
 from synergy.io.read import detect_layout, read_observations
-from synergy.io.stamps import centred, centroid
+from synergy.io.stamps import centred, centroid, low_passed
+from synergy.psf import PSF
 
 SIZE = 80
 
@@ -92,6 +93,16 @@ def test_centroid_and_centring_agree_with_galsim(profile):
 
     np.testing.assert_allclose(centroid(draw(0.31, -0.27)), [-0.27, 0.31], atol=2e-3)
     np.testing.assert_allclose(centred(draw(0.31, -0.27)), draw(0, 0), atol=2e-3 * draw(0, 0).max())
+
+
+def test_low_pass_keeps_what_pixels_can_hold_and_drops_the_rest():
+    """A stamp of a slow and a fast wave under one window; 0.333 cycles per pixel is NISP's native limit."""
+    y, x = np.indices((81, 81)) - 40.0
+    window = np.exp(-(x**2 + y**2) / (2 * 12.0**2))
+    slow, fast = window * np.cos(2 * np.pi * 0.2 * x), window * np.cos(2 * np.pi * 0.45 * y)
+    np.testing.assert_allclose(low_passed(slow + fast, 0.333), slow, atol=2e-3)
+    wide = low_passed(PSF.gaussian(0.5, 0.1, 41).image, 0.333)
+    np.testing.assert_allclose(wide, PSF.gaussian(0.5, 0.1, 41).image, atol=1e-3 * wide.max())
 
 
 def test_cutout_is_the_same_sky(tmp_path):

@@ -14,6 +14,7 @@ from synergy.priors.diffusion import DiffusionPrior, load_prior
 from synergy.priors.gaussian import GaussianDenoiser
 from synergy.priors.network import UNetConfig
 from synergy.priors.objective import Amplitudes, normalise
+from synergy.priors.preconditioning import effective_std
 from synergy.priors.scale import scene_scale, smooth
 from synergy.priors.schedule import NoiseSchedule
 from synergy.priors.unet import make_unet
@@ -89,14 +90,37 @@ def test_network_is_local_and_shift_equivariant():
     np.testing.assert_allclose(cropped[:, :, 120:152, 104:136], reference[centre], atol=1e-4)
 
 
-def test_untrained_network_is_the_wiener_filter_of_white_noise():
-    """With zeroed heads only the EDM skip is left: s^2/(s^2 + sigma^2), for any brightness."""
+def _untrained(noisy, sigma):
+    """Return the output of a network with a zeroed head: the skip alone."""
     config = dataclasses.replace(TINY, data_std=0.7)
     init, apply = make_unet(config)
-    noisy = 50.0 * jax.random.normal(jax.random.key(4), (2, 3, 16, 16))
-    sigma = jnp.array([0.01, 2.0])
-    expected = noisy * (0.49 / (0.49 + sigma**2))[:, None, None, None]
-    np.testing.assert_allclose(apply(init(jax.random.key(0)), noisy, sigma), expected, rtol=1e-5)
+    return np.asarray(apply(init(jax.random.key(0)), noisy, jnp.atleast_1d(jnp.float32(sigma))))
+
+
+def test_untrained_network_is_the_wiener_filter_of_white_noise():
+    """Where no pixel stands out of the noise, s^2/(s^2 + sigma^2) is left."""
+    noisy = jax.random.uniform(jax.random.key(4), (1, 3, 16, 16), minval=-11.0, maxval=11.0)
+    np.testing.assert_allclose(_untrained(noisy, 2.0), noisy * 0.49 / (0.49 + 4.0), rtol=1e-5)
+
+
+def test_untrained_network_leaves_bright_pixels_alone():
+    """A nucleus of 300 s, known to a ten thousandth of itself: EDM's skip alone would cost many sigmas."""
+    noisy = jnp.full((1, 3, 16, 16), 0.05, jnp.float32).at[:, :, 5, 7].set(210.0)
+    error = (_untrained(noisy, 0.02) - np.asarray(noisy)) / 0.02
+    assert np.abs(error[:, :, 5, 7]).max() < 0.01
+    assert 210.0 * 0.02 / (0.49 + 0.0004) > 5  # sigmas lost without
+
+
+def test_effective_std_follows_bright_pixels_while_noise_is_small():
+    noisy, std = jnp.linspace(-5.0, 5.0, 2001, dtype=jnp.float32), 0.7
+    found = np.asarray(effective_std(noisy, jnp.float32(0.035), std))
+    np.testing.assert_allclose(found, found[::-1], rtol=1e-5)
+    assert np.all(found[np.abs(np.asarray(noisy)) <= 0.21] == pytest.approx(0.7))
+    assert np.abs(np.diff(found)).max() < 0.006  # no steeper than the pixel itself
+    # Six sigmas of 0.035 are 0.21; at half of 0.1 s the excess has faded to 1 / 1.25.
+    assert found[-1] == pytest.approx(np.hypot(0.7, 0.8 * (5.0 - 0.21)), rel=1e-5)
+    faded = np.asarray(effective_std(noisy, jnp.float32(0.7), std))
+    assert faded.max() == pytest.approx(0.7, rel=1e-3)
 
 
 def test_covariance_apply_equals_dense_matrix():
