@@ -7,6 +7,7 @@ from synergy.plot import check_format
 from synergy.sampling.transfer import JOINT, Transfer
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10)
 COLUMNS = 5
 
 
@@ -26,6 +27,7 @@ def plot_transfer(transfer: Transfer, path: Path | str) -> None:
         If the ending is no known format.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
     path = check_format(path)
     columns = min(COLUMNS, len(transfer.bands))
@@ -42,6 +44,9 @@ def plot_transfer(transfer: Transfer, path: Path | str) -> None:
             panel.plot(transfer.frequency[1:], curve[index, 1:], label=name, **styles.get(name, {}))
         panel.set_title(band, fontsize=9)
         panel.set(xscale="log", xlim=(transfer.frequency[1], transfer.frequency[-1]), ylim=(-0.02, 1.02))
+        panel.set_xticks([f for f in _TICKS if transfer.frequency[1] <= f <= transfer.frequency[-1]])
+        panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        panel.xaxis.set_minor_formatter(NullFormatter())
         panel.grid(color="0.9", lw=0.5)
     figure.supxlabel("spatial frequency (cycles per arcsec)", fontsize=9)
     figure.supylabel("prior variance removed by the data", fontsize=9)
