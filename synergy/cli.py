@@ -242,14 +242,13 @@ def _progress() -> Iterator[Callable[[int, int, str], None]]:
 
 
 def _image_table(posterior: "Posterior", observations: list["Observation"]) -> Table:
-    table = Table("image", "pixels", "chi2/pixel", "of pure noise", "calibration error")
+    table = Table("image", "pixels", "chi2/pixel", "of pure noise", "response error")
     by_name = {o.name: o.meta for o in observations}
-    shared = {o.name: o.calibration_error for o in observations}
     for name, count, value in zip(
         posterior.images, posterior.n_pixels, posterior.chi2_per_pixel, strict=True
     ):
         meta = by_name[name]
-        expected, error = meta.get("expected_chi2"), shared[name]
+        expected, error = meta.get("expected_chi2"), meta.get("response_error", 0.0)
         table.add_row(
             name, str(count), f"{value:.3f}", "1" if expected is None else f"{expected:.3f}", f"{error:.1%}"
         )

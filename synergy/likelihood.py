@@ -19,7 +19,6 @@ from astropy.coordinates import SkyCoord
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from synergy.calibration import Calibrated
 from synergy.errors import InputError
 from synergy.frame import Frame
 from synergy.noise import Diagonal, Noise
@@ -215,11 +214,5 @@ def _on_scene(observation: Observation, frame: Frame) -> Float[np.ndarray, "y x 
 def _noise(observation: Observation, ivar: Float[np.ndarray, "y x"], dtype: DTypeLike) -> Noise:
     """Return the noise of an image, of which only pixels with positive `ivar` carry information."""
     if observation.correlation is None:
-        noise = Diagonal(jnp.asarray(ivar.astype(dtype)))
-    else:
-        noise = Stationary.build(ivar, observation.correlation, observation.independent, dtype)
-    if observation.calibration_error == 0:
-        return noise
-    return Calibrated.build(
-        noise, jnp.asarray(observation.light.astype(dtype)), observation.calibration_error
-    )
+        return Diagonal(jnp.asarray(ivar.astype(dtype)))
+    return Stationary.build(ivar, observation.correlation, observation.independent, dtype)

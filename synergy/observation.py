@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from synergy.calibration import significant_light
 from synergy.errors import InputError
 from synergy.frame import Frame
 from synergy.noise_spectrum import correlation_factor
@@ -43,9 +42,7 @@ class Observation:
     response
         Scene band -> weight, for an image that sees several bands of the scene; None where it sees its own.
     response_error
-        Relative error of single pixels (a PSF that is not quite right), independent between them.
-    calibration_error
-        Relative error that all pixels share (flux scale, response); see `synergy.calibration`.
+        Relative error of the response.
     positions
         ICRS right ascension and declination of each pixel centre in degrees, in place of the frame's WCS:
         for images that are distorted beyond an affine map (`Frame.positions` gives what the WCS says).
@@ -75,7 +72,6 @@ class Observation:
     frame: Frame
     response: dict[str, float] | None = None
     response_error: float = 0.0
-    calibration_error: float = 0.0
     positions: Float[np.ndarray, "_y _x 2"] | None = None
     correlation: Float[np.ndarray, "_dy _dx"] | None = None
     independent: Float[np.ndarray, "_y _x"] | None = None
@@ -175,12 +171,6 @@ class Observation:
         """
         excess = float(np.sum(self.ivar * self.image**2) - np.count_nonzero(~self.mask))
         return math.sqrt(max(excess, 0.0) / self._correlation_factor)
-
-    @property
-    def light(self) -> Float[np.ndarray, "y x"]:
-        """The light that the image shows beyond doubt, nJy/pixel."""
-        sigma = self.psf.fwhm / FWHM_PER_SIGMA / self.frame.pixel_scale
-        return significant_light(self.image, self.ivar, sigma, self._correlation_factor)
 
     @property
     def depth(self) -> float:

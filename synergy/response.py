@@ -8,10 +8,10 @@ Such an image is modelled as a non-negative combination of scene bands,
 with one row of weights for all sources, fitted by non-negative least squares to the fluxes of a library of
 galaxy SEDs (`synergy.templates`) at redshifts 0 to 2 with and without dust. Only scene bands whose filter
 overlaps the band in wavelength take part, and of those as few as explain it. The row is linear in flux, so
-the likelihood stays linear. What the row cannot explain is an error of the *model*, not of the image: the
-relative rms residual of the galaxy type that the row describes worst. One galaxy has one SED, so all its
-pixels share it: it joins the image's `calibration_error` (`synergy.calibration`). Errors of single pixels
-(`response_error`: a PSF that is not quite right) add ``(error * |image|)**2`` to the variance.
+the likelihood stays linear. What the row cannot explain is an error of the *model*, not of the image:
+`respond` adds ``(error * |image|)**2`` to the variance, with the relative rms residual of the
+galaxy type that the row describes worst as the error. That treats it as independent between pixels, which it
+is not (one galaxy has one SED): the best that a diagonal likelihood can say.
 """
 
 import dataclasses
@@ -110,16 +110,16 @@ def respond(observations: Sequence[Observation], scene_bands: Sequence[str]) -> 
     Parameters
     ----------
     observations
-        Images in any bands.
+        Images in any bands. `Observation.response_error` may hold a calibration error already.
     scene_bands
         Bands of the scene (of the prior).
 
     Returns
     -------
     list[Observation]
-        Ready for the likelihood: with a response where needed and its error in `calibration_error`; with
-        ``(response_error * image)**2`` added to the variance and the error moved to the `meta`, so that a
-        second call adds nothing; and with a note.
+        Ready for the likelihood: with a response where needed, ``(error * image)**2`` added to the
+        variance, the error moved to ``meta["response_error"]`` (so that a second call adds nothing), and a
+        note.
 
     Raises
     ------
@@ -131,7 +131,6 @@ def respond(observations: Sequence[Observation], scene_bands: Sequence[str]) -> 
 
 def _respond(observation: Observation, scene_bands: tuple[str, ...]) -> Observation:
     error, row, notes = observation.response_error, observation.response, []
-    shared = observation.calibration_error
     if row is None and observation.band not in scene_bands:
         try:
             fit = fit_response(observation.band, scene_bands)
@@ -139,7 +138,7 @@ def _respond(observation: Observation, scene_bands: tuple[str, ...]) -> Observat
             raise InputError(
                 observation.name, f"{problem.source}: {problem.found}", problem.expected, problem.remedy
             ) from problem
-        row, shared = fit.row, float(np.hypot(shared, fit.error))
+        row, error = fit.row, float(np.hypot(error, fit.error))
         terms = " + ".join(f"{weight:.3f} {band}" for band, weight in fit.row.items())
         notes.append(f"{observation.band} = {terms}, to {fit.error:.1%} rms for the worst galaxy type")
     if error == 0.0 and row is observation.response:
@@ -149,14 +148,12 @@ def _respond(observation: Observation, scene_bands: tuple[str, ...]) -> Observat
     independent = observation.independent
     if observation.correlation is not None:
         independent = added if independent is None else independent + added
-    total = float(np.hypot(error, observation.meta.get("response_error", 0.0)))
-    meta = observation.meta | {"response_error": total, "notes": [*observation.meta.get("notes", []), *notes]}
+    meta = observation.meta | {"response_error": error, "notes": [*observation.meta.get("notes", []), *notes]}
     return dataclasses.replace(
         observation,
         ivar=np.where(observation.mask, 0.0, 1.0 / variance),
         response=row,
         response_error=0.0,
-        calibration_error=shared,
         independent=independent,
         meta=meta,
     )

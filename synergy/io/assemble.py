@@ -58,9 +58,7 @@ class ImageSpec:
         Whether the noise of neighbouring pixels may be correlated, which is measured on blank sky; with
         ``"inflate"`` the variance is raised for it, but the noise stays diagonal.
     calibration_error
-        Relative error of the flux scale, which all pixels share.
-    pixel_error
-        Relative error of single pixels, independent between them.
+        Relative error of the flux scale or of the PSF, added to the noise as that share of the image.
     distorted
         Use the WCS pixel by pixel rather than its affine part.
     recentre_psf
@@ -90,7 +88,6 @@ class ImageSpec:
     gain: float | None = None
     correlated: Literal[True, False, "inflate"] = True
     calibration_error: float = 0.0
-    pixel_error: float = 0.0
     distorted: bool = False
     recentre_psf: bool = False
     recover: str | None = None
@@ -148,8 +145,7 @@ def assemble(spec: ImageSpec, center: SkyCoord | None = None, size: float | None
         mask=bad[inner],
         psf=psf,
         frame=frame,
-        response_error=math.hypot(spec.pixel_error, psf_error),
-        calibration_error=spec.calibration_error,
+        response_error=math.hypot(spec.calibration_error, psf_error),
         positions=frame.positions() if spec.distorted else None,
         correlation=noise.correlation,
         meta=meta,

@@ -46,9 +46,6 @@ PIXEL_SCALE = 0.1
 VIS_PSF_REACH = 0.65
 """Arcsec within which VIS stamps are data: they are tapered to zero between 0.7 and 1.1 arcsec."""
 
-CALIBRATION_ERROR = {"euclid": 0.03, "ground": 0.05}
-"""Relative error of the flux scale: zero points, and stamps that do not hold all of a PSF's wings."""
-
 NATIVE_NYQUIST = {
     "NIR": 3.33,
     "MEGACAM": 2.67,
@@ -147,8 +144,7 @@ def mer_images(path: Path) -> list[ImageSpec]:
                 noise_kind="rms",
                 zeropoint="MAGZERO",
                 psf_pixel_scale=PIXEL_SCALE,
-                calibration_error=CALIBRATION_ERROR["euclid" if band.startswith("euclid") else "ground"],
-                pixel_error=0.0 if vis else RESAMPLED_ERROR,
+                calibration_error=0.0 if vis else RESAMPLED_ERROR,
                 recentre_psf=band in _NISP.values(),
                 psf_limit=math.inf if vis else NATIVE_NYQUIST[label.upper().split("_")[0]],
                 recover=band if vis else None,

@@ -13,7 +13,7 @@
         mask: {file: m.fits, bits: [0, 1, 8]}      # optional; without bits, any value but 0 is bad
         psf: {file: psf.fits, pixel_scale: 0.03}   # arcsec; default: the image's; see `PSFEntry`
         zeropoint: 25.94       # AB magnitude of one image unit, or the header keyword that holds it
-        calibration_error: 0.05   # optional: relative error of the flux scale, common to all pixels
+        calibration_error: 0.05   # optional: this share of the image is added to the noise
         distorted: true        # optional: use the WCS pixel by pixel, for images that no affine map describes
 
 ``psf: {file: psf.fits, recover: euclid.vis}`` asks for the oversampled PSF behind a stamp at the detector's

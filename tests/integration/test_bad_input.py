@@ -14,7 +14,7 @@ from synergy.survey import SCENE_BANDS
 SIZE = 48
 
 
-def write_mer(path, bands=("VIS", "NIR_H"), **changes):
+def write_mer(path, bands=("NIR_J", "NIR_H"), **changes):
     """Write a small Euclid MER cutout; `changes` spoil its second band."""
     rng = np.random.default_rng(0)
     y, x = np.indices((21, 21)) - 10

@@ -12,6 +12,7 @@ from data_prep import demo
 from synergy.errors import InputError
 from synergy.io.read import read_observations
 from synergy.posterior import Posterior
+from synergy.priors.diffusion import load_prior
 from synergy.survey import SCENE_BANDS
 
 SIGMA = 0.02  # of the stand-in's draws, relative to each band's peak
@@ -24,7 +25,7 @@ def outcome(tmp_path_factory):
     calls = []
 
     def reconstruct(observations, prior, key, draws, frame, progress):
-        calls.append((prior, key, draws))
+        calls.append((prior.id, key, draws))
         progress(draws, draws, "draws")
         rng = np.random.default_rng(key)
         sigma = SIGMA * truth.max(axis=(1, 2))[:, None, None]
@@ -43,15 +44,15 @@ def outcome(tmp_path_factory):
             support=np.ones_like(truth),
             observed=np.ones(len(SCENE_BANDS), bool),
             band_scale=np.ones(len(SCENE_BANDS)),
+            meta={"scale": 1.0},
         )
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "reconstruct", reconstruct)
-        patch.setattr(demo, "load_prior", lambda name: f"prior {name}")
         heard = []
         out = tmp_path_factory.mktemp("demo") / "new" / "folder"
         printed = demo.run(out, draws=4, seed=0, progress=lambda *state: heard.append(state))
-    assert calls == [("prior default", 0, 4)]
+    assert calls == [(load_prior("default").id, 0, 4)]
     assert heard == [(4, 4, "draws")]
     return out, printed
 
@@ -61,6 +62,7 @@ def test_everything_is_written(outcome):
     assert {p.name for p in out.iterdir()} == {
         "posterior.fits",
         "posterior.png",
+        "transfer.png",
         "truth.fits",
         "observations.fits",
         "observations.yaml",
