@@ -30,7 +30,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from synergy.frame import Frame
-from synergy.operators import NonUniform, Operator, Separable, inside
+from synergy.operators import Operator, inside
+from synergy.pixel_sampling import Folded, NonUniform, Separable
 from synergy.psf import PSF
 
 CASES = 300
@@ -329,7 +330,7 @@ def compare(setup):
         operator = Operator.build(scene_frame, image_frame, setup.psf, np.ones(1), np.float64)
         forward = jax.jit(Operator.__call__, compiler_options=UNOPTIMISED)
         found = np.asarray(forward(operator, jnp.asarray(scene[None])))
-    assert isinstance(operator.sampler, Separable if setup.aligned else NonUniform)
+    assert isinstance(operator.sampler, (Separable | Folded) if setup.aligned else NonUniform)
     visible = inside(scene_frame, image_frame)
     found, truth = found * visible, truth * visible
     # A weight as wide as the image of the galaxy, the same for both codes.
