@@ -3,6 +3,9 @@
 `light_maps` splits a galaxy into a few populations, each with one spectrum, a template behind some dust
 (`synergy.templates`); `spectra` gives their fluxes in any bands, at any redshift.
 
+*Calibrated images* in several bands keep their own colours: each pixel is a mixture of templates at the
+galaxy's own redshift (`data_prep.mixtures`), which may then be seen at any other.
+
 *Relative images* (8-bit pictures) have lost their colours. Each pixel's light is shared out among four
 spectral types by its colour relative to the whole galaxy, smoothed where 8 bits show only noise. The
 integrated spectrum is drawn (`data_prep.colour_library`), and a type's spectrum is the integrated one, tilted
@@ -19,9 +22,12 @@ from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
 
 from data_prep.colour_library import ColourLibrary, Populations, population_fluxes
+from data_prep.framing import framed
+from data_prep.mixtures import split_light
 from data_prep.placement import half_light_radius
 from data_prep.readers.galaxy import Galaxy
 from data_prep.sky import LightMaps
+from synergy.errors import InputError
 from synergy.filters import filter_curve
 from synergy.templates import TYPES, calzetti
 
@@ -33,33 +39,73 @@ DUST_GRADIENT = 0.1
 """Rms of the E(B-V) by which one spectral type is reddened beside its neighbours."""
 
 
-def light_maps(galaxy: Galaxy) -> LightMaps:
+def light_maps(
+    galaxy: Galaxy, redshift: float | None = None, curves: Mapping[str, Path] | None = None
+) -> LightMaps:
     """Split a galaxy into populations.
 
     Parameters
     ----------
     galaxy
-        The galaxy.
+        The galaxy: calibrated, in at least two bands, or a relative image in g, r, i.
+    redshift
+        Redshift at which a calibrated galaxy was seen, for one that does not say it.
+    curves
+        Files of filter curves for bands that have none (see `synergy.filters`).
 
     Returns
     -------
     LightMaps
-        Of its own colours where it is calibrated.
+        Of its own colours where it is calibrated. Negative light (noise) is left out.
+
+    Raises
+    ------
+    InputError
+        If a calibrated galaxy has no redshift, one band only, or a band without usable curve or light, or a
+        relative one is not of three bands.
     """
-    maps = populations(galaxy.light)
-    shares = maps.sum(axis=(1, 2))
+    if galaxy.absolute:
+        names, maps = split_light(_own_light(galaxy), galaxy.bands, _own_redshift(galaxy, redshift), curves)
+    else:
+        if len(galaxy.bands) != 3:
+            raise InputError(
+                galaxy.id, f"a relative image in {', '.join(galaxy.bands)}", "g, r, i", "Calibrate the image."
+            )
+        names, maps = tuple((name, 0.0) for name in TYPES), populations(galaxy.light)
+    shares = maps.sum(axis=(1, 2)) / maps.sum()
     found = shares > SMALLEST
-    maps, shares = maps[found], shares[found] / shares[found].sum()
+    maps = maps[found]
     return LightMaps(
         id=galaxy.id,
         lineage=galaxy.lineage,
         maps=(maps / maps.sum(axis=(1, 2), keepdims=True)).astype(np.float32),
-        shares=shares,
-        populations=tuple((name, 0.0) for name, here in zip(TYPES, found, strict=True) if here),
-        own_colours=False,
+        shares=shares[found] / shares[found].sum(),
+        populations=tuple(name for name, here in zip(names, found, strict=True) if here),
+        own_colours=galaxy.absolute,
         radius=half_light_radius(maps.sum(axis=0)),
         kpc_per_pixel=galaxy.kpc_per_pixel,
     )
+
+
+def _own_redshift(galaxy: Galaxy, redshift: float | None) -> float:
+    own = galaxy.redshift if redshift is None else redshift
+    if not own >= 0:
+        raise InputError(
+            galaxy.id,
+            "a calibrated galaxy without a redshift",
+            "the redshift at which its bands were observed",
+            "Pass `redshift`.",
+        )
+    return own
+
+
+def _own_light(galaxy: Galaxy) -> Float[np.ndarray, "band y x"]:
+    light = framed(np.maximum(galaxy.light, 0.0))
+    dark = [band for band, plane in zip(galaxy.bands, light, strict=True) if not plane.sum() > 0]
+    if dark or len(galaxy.bands) < 2:
+        found = f"no light in {', '.join(dark)}" if dark else f"one band, {galaxy.bands[0]}"
+        raise InputError(galaxy.id, found, "light in at least two bands", "Leave the galaxy or the band out.")
+    return light
 
 
 def populations(light: Float[np.ndarray, "3 y x"], smoothing: float = 2.0) -> Float[np.ndarray, "type y x"]:
@@ -95,7 +141,7 @@ def spectra(
     bands: tuple[str, ...],
     redshift: float,
     rng: np.random.Generator,
-    library: ColourLibrary,
+    library: ColourLibrary | None,
     magnitude: float | None = None,
     curves: Mapping[str, Path] | None = None,
 ) -> Float[np.ndarray, "map band"]:
@@ -112,7 +158,7 @@ def spectra(
     rng
         Random numbers, for galaxies without colours of their own.
     library
-        Colours for galaxies that have none of their own.
+        Colours for galaxies that have none of their own; None if there are none.
     magnitude
         F814W magnitude, because bright galaxies are more often red; None for any.
     curves
@@ -121,12 +167,14 @@ def spectra(
     Raises
     ------
     InputError
-        If a band has no usable curve.
+        If a band has no usable curve, or a galaxy without colours meets no library.
     """
     if light.own_colours:
         everything = (*bands, "hst.F814W")
         flux = light.shares[:, None] * population_fluxes(light.populations, everything, redshift, curves)
         return flux[:, :-1] / flux[:, -1].sum()
+    if library is None:
+        raise InputError(light.id, "no colours", "a library to draw them from", "Pass `library`.")
     integrated = library.draw(bands, redshift, rng, magnitude, curves)
     contrast, reddening = rng.uniform(*CONTRAST), rng.normal(0.0, DUST_GRADIENT)
     tilts = population_tilts(light.populations, bands, redshift, contrast, reddening, curves)

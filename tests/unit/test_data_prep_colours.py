@@ -1,5 +1,7 @@
 """Colours: what galaxies show is reproduced, and no light is lost or made on the way."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,8 @@ from data_prep.colour_library import POPULATIONS, ColourLibrary, population_flux
 from data_prep.colours import light_maps, population_tilts, populations, share_out, spectra
 from data_prep.readers.galaxy import Galaxy
 from data_prep.readers.hst import Colours
+from data_prep.readers.tng import read_tng
+from synergy.errors import InputError
 from synergy.survey import SCENE_BANDS
 from synergy.templates import TYPES
 
@@ -109,3 +113,78 @@ def test_spectra_of_a_relative_image_are_drawn_from_the_library():
         drawn = LIBRARY.draw(BANDS, REDSHIFT, np.random.default_rng(seed))
         np.testing.assert_allclose(fluxes.sum(axis=0), drawn, rtol=1e-6)
         np.testing.assert_allclose(fluxes[:, -1], light.shares, rtol=1e-6)
+
+
+def calibrated(side=51, redshift=0.06):
+    """Return a galaxy of an old bulge and a young disc in SDSS bands, off centre, with negative noise."""
+    y, x = np.indices((side, side)) - (side - 1) / 2
+    radius = np.hypot(x - 2.0, 1.3 * (y + 3.0))
+    maps = np.stack([np.exp(-radius / 2.0), 0.3 * np.exp(-radius / 6.0)]) * (radius < 18)
+    bands = tuple(f"sdss.{band}" for band in "griz")
+    light = np.tensordot(population_fluxes((("E", 0.0), ("Scd", 0.2)), bands, redshift).T, maps, axes=1)
+    light[:, 0, 0] = -1e-3
+    return Galaxy(bands, 40.0 * light, 0.3, redshift, "tng/1", "tng/1", absolute=True)
+
+
+def test_a_calibrated_galaxy_keeps_its_bands_at_its_own_redshift():
+    galaxy = calibrated()
+    light = light_maps(galaxy)
+    assert light.own_colours
+    fluxes = spectra(light, galaxy.bands, galaxy.redshift, np.random.default_rng(0), None)
+    total = np.maximum(galaxy.light, 0.0).sum(axis=(1, 2))
+    closure = -2.5 * np.log10(fluxes.sum(axis=0) / total)
+    np.testing.assert_allclose(closure, closure.mean(), atol=0.01)
+
+
+def test_light_maps_can_be_placed():
+    light = light_maps(calibrated())
+    assert 1 <= len(light.maps) == len(light.shares) == len(light.populations) <= 6
+    np.testing.assert_allclose(light.maps.sum(axis=(1, 2)), 1.0, rtol=1e-5)
+    assert light.maps.min() >= 0
+    assert light.shares.min() > 0
+    assert light.shares.sum() == pytest.approx(1.0)
+    side = light.maps.shape[1]
+    assert max(light.maps[:, 0].max(), light.maps[:, -1].max(), light.maps[:, :, [0, -1]].max()) == 0
+    whole = np.tensordot(light.shares, light.maps, axes=1)
+    assert np.unravel_index(np.argmax(whole), whole.shape) == (side // 2, side // 2)
+    assert 3.0 < light.radius < 9.0
+
+
+def test_own_colours_are_those_of_the_populations_at_any_redshift():
+    light = light_maps(calibrated())
+    for redshift in (0.3, 1.1):
+        fluxes = spectra(light, BANDS, redshift, np.random.default_rng(0), None)
+        assert fluxes[:, -1].sum() == pytest.approx(1.0)
+        table = population_fluxes(light.populations, BANDS, redshift)
+        np.testing.assert_allclose(fluxes[:, 3] / fluxes[:, 5], table[:, 3] / table[:, 5], rtol=1e-10)
+    again = spectra(light, BANDS, 1.1, np.random.default_rng(7), LIBRARY)
+    np.testing.assert_array_equal(fluxes, again)  # nothing is drawn
+
+
+def test_what_cannot_be_split_is_refused():
+    galaxy = calibrated()
+    with pytest.raises(InputError, match="without a redshift"):
+        light_maps(dataclasses.replace(galaxy, redshift=np.nan))
+    light_maps(dataclasses.replace(galaxy, redshift=np.nan), redshift=0.06)
+    with pytest.raises(InputError, match="one band"):
+        light_maps(dataclasses.replace(galaxy, bands=("sdss.g",), light=galaxy.light[:1]))
+    dark = galaxy.light * np.array([1.0, 1.0, -1.0, 1.0])[:, None, None]
+    with pytest.raises(InputError, match=r"no light in sdss\.i"):
+        light_maps(dataclasses.replace(galaxy, light=dark[:, 1:, 1:]))
+    two = dataclasses.replace(relative_galaxy(picture()[0][:2]), bands=("sdss.g", "sdss.r"))
+    with pytest.raises(InputError, match=r"relative image in sdss\.g, sdss\.r"):
+        light_maps(two)
+    with pytest.raises(InputError, match="no colours"):
+        spectra(light_maps(relative_galaxy(picture()[0])), BANDS, 0.3, np.random.default_rng(0), None)
+
+
+@pytest.mark.shared_data
+def test_tng_galaxies_keep_their_bands(shared_data):
+    # Zero points of photon counts through the filters, less what puts the galaxies among the templates.
+    zeropoints = {"sdss.g": 22.33, "sdss.r": 22.5, "sdss.i": 22.02, "sdss.z": 20.03}
+    for name in ("broadband_117363", "broadband_99185"):
+        galaxy = read_tng(shared_data / "tng50_skirt_sdss" / f"{name}.fits", "TNG50-1", zeropoints)
+        light = light_maps(galaxy)
+        fluxes = spectra(light, galaxy.bands, galaxy.redshift, np.random.default_rng(0), None)
+        closure = -2.5 * np.log10(fluxes.sum(axis=0) / galaxy.light.sum(axis=(1, 2)))
+        np.testing.assert_allclose(closure, closure.mean(), atol=0.05)
