@@ -1,28 +1,111 @@
 """From the few bands of a simulated image to every band of a survey, by mixtures of galaxy spectra.
 
-The integrated spectrum of a galaxy is a non-negative mixture of templates (`synergy.templates`, with and
-without dust) fitted to the three-band colours of a real galaxy (HST stamps) at the drawn redshift. Colour
-varies over the galaxy as in the simulation: each pixel's light is shared out among four spectral types by its
-colour relative to the whole galaxy, smoothed where 8-bit images have only noise, and a type's spectrum is the
-integrated one, tilted by how that type differs from the galaxy's mean type. Tilts leave the light in F814W
-and the integrated colours as they are, so morphology is the simulation's, colours are those of real galaxies,
-and no population can be fitted away.
+`light_maps` splits a galaxy into a few populations, each with one spectrum, a template behind some dust
+(`synergy.templates`); `spectra` gives their fluxes in any bands, at any redshift.
+
+*Calibrated images* in several bands keep their own colours: each pixel is a mixture of templates at the
+galaxy's own redshift (`data_prep.mixtures`), which may then be seen at any other.
+
+*Relative images* (8-bit pictures) have lost their colours. Each pixel's light is shared out among four
+spectral types by its colour relative to the whole galaxy, smoothed where 8 bits show only noise. The
+integrated spectrum is drawn (`data_prep.colour_library`), and a type's spectrum is the integrated one, tilted
+by how that type differs from the galaxy's mean type and by a random gradient of dust along the types. Tilts
+leave the light in F814W and the integrated colours as they are, so morphology is the simulation's, colours
+are those of real galaxies, and no population can be fitted away.
 """
 
-import dataclasses
-import functools
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
-from scipy.optimize import nnls
 
-from data_prep.readers.hst import BANDS as HST_BANDS
-from data_prep.readers.hst import Colours
-from synergy.templates import TYPES, template_fluxes
+from data_prep.colour_library import ColourLibrary, Populations, population_fluxes
+from data_prep.framing import framed
+from data_prep.mixtures import split_light
+from data_prep.placement import half_light_radius
+from data_prep.readers.galaxy import Galaxy
+from data_prep.sky import LightMaps
+from synergy.errors import InputError
+from synergy.filters import filter_curve
+from synergy.templates import TYPES, calzetti
 
-DUST = (0.0, 0.25)
-REDSHIFTS = np.concatenate([np.linspace(0.02, 0.5, 13), np.linspace(0.55, 2.0, 16)])
+CONTRAST = (0.2, 1.2)
+"""Range of the strength of colour variation within a relative image: 0 none, 1 that of the templates."""
+SMALLEST = 1e-4
+"""Share of the light below which a population is left out."""
+DUST_GRADIENT = 0.1
+"""Rms of the E(B-V) by which one spectral type is reddened beside its neighbours."""
+
+
+def light_maps(
+    galaxy: Galaxy, redshift: float | None = None, curves: Mapping[str, Path] | None = None
+) -> LightMaps:
+    """Split a galaxy into populations.
+
+    Parameters
+    ----------
+    galaxy
+        The galaxy: calibrated, in at least two bands, or a relative image in g, r, i.
+    redshift
+        Redshift at which a calibrated galaxy was seen, for one that does not say it.
+    curves
+        Files of filter curves for bands that have none (see `synergy.filters`).
+
+    Returns
+    -------
+    LightMaps
+        Of its own colours where it is calibrated. Negative light (noise) is left out.
+
+    Raises
+    ------
+    InputError
+        If a calibrated galaxy has no redshift, one band only, or a band without usable curve or light, or a
+        relative one is not of three bands.
+    """
+    if galaxy.absolute:
+        names, maps = split_light(_own_light(galaxy), galaxy.bands, _own_redshift(galaxy, redshift), curves)
+    else:
+        if len(galaxy.bands) != 3:
+            raise InputError(
+                galaxy.id, f"a relative image in {', '.join(galaxy.bands)}", "g, r, i", "Calibrate the image."
+            )
+        names, maps = tuple((name, 0.0) for name in TYPES), populations(galaxy.light)
+    shares = maps.sum(axis=(1, 2)) / maps.sum()
+    found = shares > SMALLEST
+    maps = maps[found]
+    return LightMaps(
+        id=galaxy.id,
+        lineage=galaxy.lineage,
+        maps=(maps / maps.sum(axis=(1, 2), keepdims=True)).astype(np.float32),
+        shares=shares[found] / shares[found].sum(),
+        populations=tuple(name for name, here in zip(names, found, strict=True) if here),
+        own_colours=galaxy.absolute,
+        radius=half_light_radius(maps.sum(axis=0)),
+        kpc_per_pixel=galaxy.kpc_per_pixel,
+    )
+
+
+def _own_redshift(galaxy: Galaxy, redshift: float | None) -> float:
+    own = galaxy.redshift if redshift is None else redshift
+    if not own >= 0:
+        raise InputError(
+            galaxy.id,
+            "a calibrated galaxy without a redshift",
+            "the redshift at which its bands were observed",
+            "Pass `redshift`.",
+        )
+    return own
+
+
+def _own_light(galaxy: Galaxy) -> Float[np.ndarray, "band y x"]:
+    light = framed(np.maximum(galaxy.light, 0.0))
+    dark = [band for band, plane in zip(galaxy.bands, light, strict=True) if not plane.sum() > 0]
+    if dark or len(galaxy.bands) < 2:
+        found = f"no light in {', '.join(dark)}" if dark else f"one band, {galaxy.bands[0]}"
+        raise InputError(galaxy.id, found, "light in at least two bands", "Leave the galaxy or the band out.")
+    return light
 
 
 def populations(light: Float[np.ndarray, "3 y x"], smoothing: float = 2.0) -> Float[np.ndarray, "type y x"]:
@@ -53,113 +136,117 @@ def populations(light: Float[np.ndarray, "3 y x"], smoothing: float = 2.0) -> Fl
     return weights * total
 
 
-@functools.lru_cache(maxsize=256)
-def _fluxes(bands: tuple[str, ...], redshift: float) -> Float[np.ndarray, "template band"]:
-    return template_fluxes(bands, redshift, DUST)
-
-
-def nearest_redshift(redshift: float) -> float:
-    """Return the tabulated redshift nearest to one that was drawn."""
-    return float(REDSHIFTS[np.argmin(np.abs(REDSHIFTS - redshift))])
-
-
-def fit_spectrum(
-    colours: Colours, bands: tuple[str, ...], redshift: float, ridge: float = 0.1
-) -> tuple[Float[np.ndarray, " band"], float]:
-    """Fit a mixture of templates to the colours of a real galaxy.
+def spectra(
+    light: LightMaps,
+    bands: tuple[str, ...],
+    redshift: float,
+    rng: np.random.Generator,
+    library: ColourLibrary | None,
+    magnitude: float | None = None,
+    curves: Mapping[str, Path] | None = None,
+) -> Float[np.ndarray, "map band"]:
+    """Return the flux of each map of a galaxy in each band, for a total F814W flux of 1.
 
     Parameters
     ----------
-    colours
-        Magnitudes of the galaxy.
+    light
+        The galaxy's light maps.
     bands
         Wanted bands.
     redshift
-        Redshift, one of `REDSHIFTS`.
-    ridge
-        Strength of the pull towards an even mixture, which keeps spectra smooth where colours do not decide.
+        Redshift at which the galaxy is seen; colours are those at the nearest multiple of 0.01.
+    rng
+        Random numbers, for galaxies without colours of their own.
+    library
+        Colours for galaxies that have none of their own; None if there are none.
+    magnitude
+        F814W magnitude, because bright galaxies are more often red; None for any.
+    curves
+        Files of filter curves for bands that have none (see `synergy.filters`).
 
-    Returns
-    -------
-    spectrum
-        Flux in the wanted bands for an F814W flux of 1.
-    misfit
-        Root mean square of the colour residuals, mag.
+    Raises
+    ------
+    InputError
+        If a band has no usable curve, or a galaxy without colours meets no library.
     """
-    spectra = _fluxes(HST_BANDS, redshift)
-    target = 10 ** (-0.4 * np.array(colours.magnitudes))
-    target = target / target[1]
-    reference = spectra[:, 1]
-    matrix = np.concatenate(
-        [(spectra / reference[:, None]).T / target[:, None], ridge * np.eye(len(spectra))]
-    )
-    mixture, _ = nnls(matrix, np.concatenate([np.ones(3), np.full(len(spectra), ridge / len(spectra))]))
-    mixture = mixture / reference
-    flux = mixture @ spectra
-    misfit = float(np.std(-2.5 * np.log10(flux / target)))
-    return mixture @ _fluxes(bands, redshift) / flux[1], misfit
+    if light.own_colours:
+        everything = (*bands, "hst.F814W")
+        flux = light.shares[:, None] * population_fluxes(light.populations, everything, redshift, curves)
+        return flux[:, :-1] / flux[:, -1].sum()
+    if library is None:
+        raise InputError(light.id, "no colours", "a library to draw them from", "Pass `library`.")
+    integrated = library.draw(bands, redshift, rng, magnitude, curves)
+    contrast, reddening = rng.uniform(*CONTRAST), rng.normal(0.0, DUST_GRADIENT)
+    tilts = population_tilts(light.populations, bands, redshift, contrast, reddening, curves)
+    return share_out(integrated, light.shares, tilts)
 
 
-@functools.lru_cache(maxsize=64)
-def _possible(
-    library: "ColourLibrary", bands: tuple[str, ...], redshift: float
-) -> Float[np.ndarray, "galaxy band"]:
-    fits = [fit_spectrum(colours, bands, redshift) for colours in library.colours]
-    order = np.argsort([misfit for _, misfit in fits])
-    return np.array([fits[i][0] for i in order[: max(1, len(order) // 2)]])
-
-
-@dataclasses.dataclass(frozen=True)
-class ColourLibrary:
-    """Real galaxies' colours, to draw from.
+def population_tilts(
+    populations: Populations,
+    bands: tuple[str, ...],
+    redshift: float,
+    contrast: float,
+    reddening: float,
+    curves: Mapping[str, Path] | None = None,
+) -> Float[np.ndarray, "map band"]:
+    """Return how populations differ in colour: flux in each band, for an F814W flux of 1.
 
     Parameters
     ----------
-    colours
-        The galaxies.
+    populations
+        Template and E(B-V) of each.
+    bands
+        The bands.
+    redshift
+        Redshift.
+    contrast
+        Strength of the differences: 0 none, 1 that of the templates.
+    reddening
+        E(B-V) by which each population is reddened beside the one that is bluer by the mean step; of
+        either sign.
+    curves
+        Files of filter curves for bands that have none.
     """
-
-    colours: tuple[Colours, ...]
-
-    def draw(
-        self, bands: tuple[str, ...], redshift: float, rng: np.random.Generator
-    ) -> Float[np.ndarray, " band"]:
-        """Draw one of the half of the galaxies whose colours are most natural at this redshift.
-
-        Returns the flux in each band for an F814W flux of 1.
-        """
-        spectra = _possible(self, bands, redshift)
-        return spectra[rng.integers(len(spectra))]
+    everything = (*bands, "hst.F814W")
+    flux = population_fluxes(populations, everything, redshift, curves)
+    order = np.argsort(np.argsort(-_rest_colour(populations)))  # 0 for the bluest
+    attenuation = np.array([_attenuation(band, redshift, curves) for band in everything])
+    tilts = flux**contrast * 10 ** (-0.4 * reddening * np.multiply.outer(order, attenuation))
+    return tilts[:, :-1] / tilts[:, -1:]
 
 
-def type_spectra(
-    integrated: Float[np.ndarray, " band"], types: Float[np.ndarray, " type"], bands: tuple[str, ...],
-    redshift: float, contrast: float,
-) -> Float[np.ndarray, "type band"]:  # fmt: skip
-    """Return the spectrum of each type's light within a galaxy.
+def share_out(
+    integrated: Float[np.ndarray, " band"],
+    shares: Float[np.ndarray, " map"],
+    tilts: Float[np.ndarray, "map band"],
+) -> Float[np.ndarray, "map band"]:
+    """Share an integrated spectrum out among populations.
 
     Parameters
     ----------
     integrated
         Flux of the whole galaxy in each band, for an F814W flux of 1.
-    types
-        Share of each type in the galaxy's light; adds up to 1.
-    bands
-        The bands.
-    redshift
-        One of `REDSHIFTS`.
-    contrast
-        Strength of the colour variation: 0 none, 1 that of the templates.
+    shares
+        Share of each population in the galaxy's light; adds up to 1.
+    tilts
+        Relative flux of each population in each band, 1 in F814W.
+
+    Returns
+    -------
+    array
+        Fluxes that add up to the integrated spectrum; in F814W, the shares.
     """
-    dustless = slice(None, None, len(DUST))
-    relative = _fluxes(bands, redshift)[dustless] / _fluxes(("hst.F814W",), redshift)[dustless]
-    tilted = integrated * (relative / (types @ relative)) ** contrast
-    return tilted * integrated / (types @ tilted)
+    flux = shares[:, None] * tilts
+    return integrated * flux / flux.sum(axis=0)
 
 
-def stellar_spectrum(bands: tuple[str, ...], rng: np.random.Generator) -> Float[np.ndarray, " band"]:
-    """Draw the colours of a star, roughly: an undiluted galaxy template at rest, for an F814W flux of 1."""
-    kind = rng.dirichlet([2.0, 1.0, 1.0, 0.5])
-    dustless = slice(None, None, len(DUST))
-    redshift = float(REDSHIFTS[0])
-    return kind @ (_fluxes(bands, redshift)[dustless] / _fluxes(("hst.F814W",), redshift)[dustless])
+def _rest_colour(populations: Populations) -> Float[np.ndarray, " map"]:
+    blue, red = population_fluxes(populations, ("sdss.g", "sdss.i"), 0.0).T
+    return blue / red
+
+
+def _attenuation(band: str, redshift: float, curves: Mapping[str, Path] | None) -> float:
+    wavelength, transmission = filter_curve(band, curves)
+    return float(
+        np.average(calzetti(wavelength / (1.0 + redshift)), weights=transmission * np.gradient(wavelength))
+    )

@@ -20,15 +20,19 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 
-from data_prep.colours import ColourLibrary, nearest_redshift, populations, stellar_spectrum, type_spectra
-from data_prep.placement import MODEL_SIGMA, Population, Pose, draw_magnitude, half_light_radius, place
+from data_prep.colour_library import ColourLibrary
+from data_prep.colours import light_maps, spectra
+from data_prep.placement import MODEL_SIGMA, Population, Pose, draw_magnitude, place
 from data_prep.readers.eagle import lineage, read_eagle, read_index
 from data_prep.readers.hst import read_colours
+from data_prep.sky import LightMaps
 from data_prep.splits import SPLITS, split_of
+from data_prep.stars import stellar_spectrum
 from synergy.config import load
 from synergy.errors import InputError
 from synergy.io.atomic import replacing
 from synergy.survey import SCENE_BANDS
+from synergy.templates import TYPES
 from synergy.units import flux_from_magnitude
 
 
@@ -52,25 +56,6 @@ class SceneConfig(BaseModel):
     star: float = Field(0.04, ge=0, le=1, description="probability of a star")
     smooth: float = Field(0.2, ge=0, le=1, description="fraction of galaxies with analytic bulge and disc")
     seed: int = Field(0, ge=0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """A galaxy ready to be placed.
-
-    Parameters
-    ----------
-    maps
-        Light of each spectral type per source pixel.
-    types
-        Total of each map.
-    radius
-        Half-light radius, source pixels.
-    """
-
-    maps: Float[np.ndarray, "type y x"]
-    types: Float[np.ndarray, " type"]
-    radius: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,9 +83,8 @@ class Ingredients:
 
 
 @functools.lru_cache(maxsize=2048)
-def _eagle_source(folder: Path, file: str, items: tuple[tuple[str, str], ...]) -> Source:
-    maps = populations(read_eagle(folder, dict(items)).light).astype(np.float32)
-    return Source(maps, maps.sum(axis=(1, 2)), half_light_radius(maps.sum(axis=0)))
+def _eagle_source(folder: Path, file: str, items: tuple[tuple[str, str], ...]) -> LightMaps:
+    return light_maps(read_eagle(folder, dict(items)))
 
 
 def _galaxy(
@@ -109,36 +93,32 @@ def _galaxy(
 ) -> tuple[Float[np.ndarray, "band y x"], str]:  # fmt: skip
     """Draw one galaxy and put it on the scene; also return its name."""
     arcsec, redshift = ingredients.population.draw(magnitude, rng)
-    redshift, wanted = nearest_redshift(redshift), arcsec / config.pixel_scale
+    wanted = arcsec / config.pixel_scale
     shape = (config.side, config.side)
     if rng.random() < config.smooth:
-        bulge, disc = _smooth_galaxy(centre, max(wanted, 1.0), shape, rng)
-        share, name = rng.beta(1.0, 1.5), "sersic"
-        old = share * np.array([0.9, 0.1, 0.0, 0.0])
-        young = (1.0 - share) * rng.dirichlet([1.0, 2.0, 2.0, 1.0])
-        maps, types = np.multiply.outer(old, bulge) + np.multiply.outer(young, disc), old + young
+        maps, light = _smooth_galaxy(centre, max(wanted, 1.0), shape, rng)
+        name = light.id
     else:
         row = ingredients.rows[split][rng.integers(len(ingredients.rows[split]))]
-        source = _eagle_source(ingredients.folder, row["file"], tuple(sorted(row.items())))
+        light = _eagle_source(ingredients.folder, row["file"], tuple(sorted(row.items())))
         # A randomly inclined thin disc has uniform axis ratios; thickness keeps them above 0.3.
         pose = Pose(
             centre=centre,
-            zoom=min(wanted / source.radius, 1.3),
+            zoom=min(wanted / light.radius, 1.3),
             axis_ratio=float(rng.uniform(0.3, 1.0)),
             position_angle=float(rng.uniform(0.0, np.pi)),
             spin=float(rng.uniform(0.0, 2.0 * np.pi)),
             mirrored=bool(rng.integers(2)),
         )
-        maps, types, name = place(source.maps, pose, shape), source.types, f"{lineage(row)}/{row['GalaxyID']}"
-    integrated = ingredients.colours.draw(config.bands, redshift, rng)
-    spectra = type_spectra(integrated, types, config.bands, redshift, float(rng.uniform(0.2, 1.0)))
-    return np.tensordot(spectra.T, maps, axes=1) * flux_from_magnitude(magnitude), name
+        maps, name = place(light.maps, pose, shape), f"{lineage(row)}/{row['GalaxyID']}"
+    fluxes = spectra(light, config.bands, redshift, rng, ingredients.colours, magnitude)
+    return np.tensordot(fluxes.T, maps, axes=1) * flux_from_magnitude(magnitude), name
 
 
 def _smooth_galaxy(
     centre: tuple[float, float], radius: float, shape: tuple[int, int], rng: np.random.Generator
-) -> Float[np.ndarray, "2 y x"]:
-    """Return a bulge and a disc, each of unit flux, seen through the model PSF."""
+) -> tuple[Float[np.ndarray, "map y x"], LightMaps]:
+    """Return a bulge and a disc on the scene, through the model PSF, and what they are made of."""
     profiles = (
         galsim.Sersic(
             float(rng.uniform(1.5, 4.5)), half_light_radius=radius * rng.uniform(0.3, 1.0), trunc=8.0 * radius
@@ -149,14 +129,20 @@ def _smooth_galaxy(
     ratios = rng.uniform(0.6, 1.0), rng.uniform(0.2, 1.0)
     psf = galsim.Gaussian(sigma=MODEL_SIGMA)
     offset = galsim.PositionD(centre[1] - (shape[1] - 1) / 2, centre[0] - (shape[0] - 1) / 2)
-    out = []
-    for profile, ratio in zip(profiles, ratios, strict=True):
-        seen = galsim.Convolve(profile.shear(q=float(ratio), beta=angle), psf)
-        image = seen.drawImage(
+    seen = [
+        galsim.Convolve(profile.shear(q=float(ratio), beta=angle), psf).drawImage(
             nx=shape[1], ny=shape[0], scale=1.0, offset=offset, method="no_pixel", dtype=float
         )
-        out.append(np.maximum(image.array, 0.0))
-    return np.stack(out)
+        for profile, ratio in zip(profiles, ratios, strict=True)
+    ]
+    bulge, disc = (np.maximum(image.array, 0.0) for image in seen)
+    share = rng.beta(1.0, 1.5)
+    old = share * np.array([0.9, 0.1, 0.0, 0.0])
+    young = (1.0 - share) * rng.dirichlet([1.0, 2.0, 2.0, 1.0])
+    shares = old + young
+    maps = (np.multiply.outer(old, bulge) + np.multiply.outer(young, disc)) / shares[:, None, None]
+    kinds = tuple((name, 0.0) for name in TYPES)
+    return maps, LightMaps("sersic", "sersic", maps, shares, kinds, own_colours=False, radius=radius)
 
 
 def _star(

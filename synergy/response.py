@@ -24,8 +24,9 @@ from jaxtyping import Float
 from scipy.optimize import nnls
 
 from synergy.errors import InputError
+from synergy.filters import filter_curve
 from synergy.observation import Observation
-from synergy.templates import filter_curve, template_fluxes
+from synergy.templates import template_fluxes
 
 REDSHIFTS = np.round(np.arange(0.0, 2.001, 0.1), 3)
 REDDENINGS = (0.0, 0.15, 0.3)

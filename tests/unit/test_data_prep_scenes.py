@@ -14,7 +14,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from data_prep import make_scenes as module
-from data_prep.colours import ColourLibrary
+from data_prep.colour_library import ColourLibrary
 from data_prep.make_scenes import Ingredients, SceneConfig, make_scene, make_scenes, make_shard
 from data_prep.placement import Population
 from data_prep.readers.eagle import read_index

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from synergy.errors import InputError
+from synergy.filters import filter_curve
 from synergy.frame import Frame
 from synergy.observation import Observation, response_row
 from synergy.psf import PSF
 from synergy.response import FAINT, fit_response, respond
 from synergy.survey import SCENE_BANDS
-from synergy.templates import filter_curve
 
 NEAR = {
     "megacam.u": 0.02,

@@ -5,16 +5,8 @@ import pytest
 from speclite.filters import load_filter
 
 from synergy.errors import InputError
-from synergy.templates import (
-    _SPECLITE,
-    _TRAPEZOIDS,
-    TYPES,
-    calzetti,
-    filter_curve,
-    galaxy_templates,
-    known_bands,
-    template_fluxes,
-)
+from synergy.filters import _SPECLITE, _TRAPEZOIDS, filter_curve, known_bands
+from synergy.templates import TYPES, calzetti, galaxy_templates, template_fluxes
 
 REDSHIFTS = (0.02, 0.35, 1.0, 2.0)
 AB_FLUX = 3631e-23 * 2.99792458e18  # f_nu of magnitude 0 in erg/s/cm2/Hz, times c in Angstrom/s
