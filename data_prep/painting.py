@@ -10,8 +10,20 @@ import dataclasses
 
 import numpy as np
 from jaxtyping import Float
+from scipy.ndimage import map_coordinates
+
+from synergy.templates import calzetti
 
 Map = Float[np.ndarray, "y x"]
+
+Light = dict[str, Map]
+"""Name of a population of stars -> its light per pixel; "dusty" is light that comes through dust."""
+
+Kinds = dict[str, tuple[str, float]]
+"""Name of a population -> template and E(B-V)."""
+
+REFERENCE = 6200.0
+"""Wavelength at rest of amounts of light, Angstrom: the middle of SDSS r."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,9 +93,25 @@ def turbulence(rng: np.random.Generator, size: int, slope: float, smoothing: flo
     return (field - field.mean()) / field.std()
 
 
+def stretched(field: Float[np.ndarray, "v u"], u: Map, v: Map) -> Map:
+    """Look a periodic field up at its pixel coordinates ``(u, v)``."""
+    return map_coordinates(field, [u, v], order=1, mode="grid-wrap")
+
+
 def clumps(field: Map, strength: float) -> Map:
     """Return log-normal fluctuations around 1, from a field of unit variance."""
     return np.exp(strength * field - strength**2 / 2)
+
+
+def sersic(radius: Map, half_light: float, index: float) -> Map:
+    """Return a Sersic profile, 1 at its half-light radius (b_n of Ciotti & Bertin 1999)."""
+    b = 2 * index - 1 / 3 + 4 / (405 * index) + 46 / (25515 * index**2)
+    return np.exp(-b * ((radius / half_light) ** (1 / index) - 1))
+
+
+def fade(radius: Map, start: float, end: float) -> Map:
+    """Return a window that is 1 up to one radius and falls as a cosine to 0 at another."""
+    return 0.5 * (1 + np.cos(np.pi * np.clip((radius - start) / (end - start), 0, 1)))
 
 
 def knots(
@@ -121,3 +149,32 @@ def knots(
         square = (x[near] - x.flat[place] - dx) ** 2 + (y[near] - y.flat[place] - dy) ** 2
         painted[near] += luminosity / width**2 * np.exp(-square / (2 * width**2))
     return painted
+
+
+def tidal_tail(rng: np.random.Generator, radius: Map, azimuth: Map, scale_length: float) -> Map:
+    """Return the shape of a tail torn out of a disc, with unit sum: a single, open spiral far outside."""
+    turned, pitch = azimuth - rng.uniform(0.0, 2.0 * np.pi), float(np.radians(rng.uniform(30.0, 50.0)))
+    phase = spiral_phase(radius, turned, scale_length, pitch)
+    tail = arms(phase, rng.uniform(6.0, 12.0), 1) * np.exp(-(((radius / scale_length - 2.7) / 1.1) ** 2))
+    tail = tail * clumps(turbulence(rng, len(radius), 2.5, 2.0), 0.4)
+    return tail / tail.sum()
+
+
+def veil(light: Light, behind: dict[str, Map | float], hidden: Map, reddening: float) -> Light:
+    """Move what lies behind dust to the dusty population, dimmed.
+
+    Parameters
+    ----------
+    light
+        Before.
+    behind
+        Name of a population -> the part of it that is behind the dust layer.
+    hidden
+        Part of the light behind the layer that meets dust there.
+    reddening
+        E(B-V) of the dust.
+    """
+    dimming = 10 ** (-0.4 * reddening * float(calzetti(np.array([REFERENCE]))[0]))
+    lost = {name: light[name] * part * hidden for name, part in behind.items()}
+    seen = {name: plane - lost[name] if name in lost else plane for name, plane in light.items()}
+    return seen | {"dusty": dimming * sum(lost.values())}
