@@ -218,3 +218,19 @@ def test_the_shipped_table_is_that_of_the_catalogue_without_its_rows(shared_data
     again = read_table(out)
     for name, values in vars(again).items():
         np.testing.assert_allclose(values, getattr(shipped, name), atol=2e-3, err_msg=name)
+
+
+@pytest.mark.shared_data
+def test_faint_galaxies_are_like_those_of_a_simulated_catalogue(shared_data):
+    """Beyond the sample's limit, against CatSim (i < 28): nothing of it went into the relations."""
+    with fits.open(shared_data / "catalogues" / "catsim_100.fits") as file:
+        table = file[1].data
+        near = np.abs(table["i_ab"] - 26.0) < 1.0
+        redshift = np.median(table["redshift"][near])
+        radius = np.median(np.sqrt(table["a_d"] * table["b_d"])[near])
+    assert near.sum() > 50
+    rng = np.random.default_rng(15)
+    ours = np.array([Population.shipped().draw(float(rng.uniform(25.0, 27.0)), rng) for _ in range(500)])
+    # Medians of fifty galaxies are known to a sixth; the catalogue's sizes are those of discs alone.
+    assert np.median(ours[:, 1]) == pytest.approx(redshift, rel=0.25)
+    assert 0.5 < np.median(ours[:, 0]) / radius < 1.2
