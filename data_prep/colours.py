@@ -24,7 +24,7 @@ from scipy.ndimage import gaussian_filter
 from data_prep.colour_library import ColourLibrary, Populations, population_fluxes
 from data_prep.framing import framed
 from data_prep.mixtures import split_light
-from data_prep.placement import half_light_radius
+from data_prep.planes import half_light_radius
 from data_prep.readers.galaxy import Galaxy
 from data_prep.sky import LightMaps
 from synergy.errors import InputError

@@ -11,6 +11,7 @@ import galsim
 import numpy as np
 from jaxtyping import Float
 
+from data_prep.painting import Canvas, arms, clumps, disc_plane, knots, spiral_phase, turbulence
 from data_prep.render import Source
 from synergy.survey import SCENE_BANDS
 from synergy.templates import TYPES, template_fluxes
@@ -54,59 +55,27 @@ def spiral_maps(rng: np.random.Generator, scale_length: float = 0.5) -> dict[str
     scale_length
         Exponential scale length of the disc in arcsec.
     """
-    size, edge, h = 256, 4.2 * scale_length, scale_length
-    axis = (np.arange(size) - (size - 1) / 2) * _STEP
-    x, y = np.meshgrid(axis, axis)
+    canvas, edge, h = Canvas(256, _STEP), 4.2 * scale_length, scale_length
+    size = canvas.size
     position_angle, cos_inclination = np.radians(rng.uniform(25, 45)), rng.uniform(0.6, 0.72)
-    major = x * np.cos(position_angle) + y * np.sin(position_angle)
-    minor = (y * np.cos(position_angle) - x * np.sin(position_angle)) / cos_inclination
+    major, minor = disc_plane(*canvas.coordinates(), float(position_angle), cos_inclination)
     radius, azimuth = np.hypot(major, minor), np.arctan2(minor, major)
     fade = 0.5 * (1 - np.tanh((radius / edge - 0.9) / 0.06)) * (radius < 1.2 * edge)
-    spiral = azimuth - np.log(np.maximum(radius, 0.1 * h) / h) / np.tan(np.radians(rng.uniform(17, 24)))
-    spiral = spiral + 0.35 * _turbulence(rng, size, 3.0, 2.0)
+    spiral = spiral_phase(radius, azimuth, h, float(np.radians(rng.uniform(17, 24))))
+    spiral = spiral + 0.35 * turbulence(rng, size, 3.0, 2.0)
+    inner = 1 - np.exp(-((radius / (0.55 * h)) ** 3))
+    wide = arms(spiral, 2.5) * inner
 
-    def arms(shift: float, narrowness: float) -> Float[np.ndarray, "y x"]:
-        inner = 1 - np.exp(-((radius / (0.55 * h)) ** 3))
-        return np.exp(narrowness * (np.cos(2 * (spiral - shift)) - 1)) * inner
+    def clumpy(strength: float) -> Float[np.ndarray, "y x"]:
+        return clumps(turbulence(rng, size, 2.4, 1.0), strength)
 
-    def clumps(strength: float) -> Float[np.ndarray, "y x"]:
-        return np.exp(strength * _turbulence(rng, size, 2.4, 1.0) - strength**2 / 2)
-
-    old = np.exp(-radius / h) * fade * (1 + 0.35 * arms(0.0, 2.5))
-    young = np.exp(-radius / (1.35 * h)) * fade * (0.22 + arms(0.0, 2.5)) * clumps(0.75)
-    birth = np.exp(-radius / (1.8 * h)) * fade * (0.04 + arms(0.05, 5.0)) * clumps(0.8) * (radius > 0.3 * h)
-    dust = 1.1 * np.exp(-radius / (1.6 * h)) * (0.25 + arms(-0.35, 3.0)) * clumps(0.6)
-    knots = _knots(rng, birth, x, y)
-    return {"old": old / old.sum(), "young": young / young.sum(), "knots": knots / knots.sum(), "dust": dust}
-
-
-def _turbulence(
-    rng: np.random.Generator, size: int, slope: float, smoothing: float
-) -> Float[np.ndarray, "y x"]:
-    """Draw a field of unit variance with P ~ k^-slope, smoothed by a Gaussian (sigma in pixels)."""
-    k = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.rfftfreq(size), indexing="ij"))
-    amplitude = np.maximum(k, 2 / size) ** (-slope / 2) * np.exp(-2 * (np.pi * k * smoothing) ** 2)
-    field = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((size, size))) * amplitude, s=(size, size))
-    return (field - field.mean()) / field.std()
-
-
-def _knots(
-    rng: np.random.Generator,
-    birth: Float[np.ndarray, "y x"],
-    x: Float[np.ndarray, "y x"],
-    y: Float[np.ndarray, "y x"],
-    number: int = 130,
-) -> Float[np.ndarray, "y x"]:
-    """Scatter star-forming knots: small Gaussians with power-law luminosities where stars are born."""
-    places = rng.choice(birth.size, size=number, p=(birth / birth.sum()).ravel())
-    shifts = rng.uniform(-0.5, 0.5, (2, number)) * _STEP
-    luminosities = np.minimum(rng.pareto(1.3, number) + 1, 25)
-    sigmas = rng.uniform(0.03, 0.06, number)
-    knots = np.zeros_like(birth)
-    for place, dx, dy, luminosity, sigma in zip(places, *shifts, luminosities, sigmas, strict=True):
-        square = (x - x.flat[place] - dx) ** 2 + (y - y.flat[place] - dy) ** 2
-        knots += luminosity / sigma**2 * np.exp(-square / (2 * sigma**2))
-    return knots
+    old = np.exp(-radius / h) * fade * (1 + 0.35 * wide)
+    young = np.exp(-radius / (1.35 * h)) * fade * (0.22 + wide) * clumpy(0.75)
+    thin = arms(spiral - 0.05, 5.0) * inner
+    birth = np.exp(-radius / (1.8 * h)) * fade * (0.04 + thin) * clumpy(0.8) * (radius > 0.3 * h)
+    dust = 1.1 * np.exp(-radius / (1.6 * h)) * (0.25 + arms(spiral + 0.35, 3.0) * inner) * clumpy(0.6)
+    spots = knots(rng, canvas, birth, 130, (0.03, 0.06))
+    return {"old": old / old.sum(), "young": young / young.sum(), "knots": spots / spots.sum(), "dust": dust}
 
 
 def _spiral(

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
 
-from data_prep.placement import half_light_radius
+from data_prep.planes import half_light_radius
 
 SMOOTHING = 0.2
 DARK = 1e-6

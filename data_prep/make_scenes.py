@@ -22,7 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_prep.colour_library import ColourLibrary
 from data_prep.colours import light_maps, spectra
-from data_prep.placement import MODEL_SIGMA, Population, Pose, draw_magnitude, place
+from data_prep.placement import Pose
+from data_prep.planes import MODEL_SIGMA, place
+from data_prep.population import Population, draw_magnitude
 from data_prep.readers.eagle import lineage, read_eagle, read_index
 from data_prep.readers.hst import read_colours
 from data_prep.sky import LightMaps
@@ -103,14 +105,14 @@ def _galaxy(
         light = _eagle_source(ingredients.folder, row["file"], tuple(sorted(row.items())))
         # A randomly inclined thin disc has uniform axis ratios; thickness keeps them above 0.3.
         pose = Pose(
-            centre=centre,
             zoom=min(wanted / light.radius, 1.3),
             axis_ratio=float(rng.uniform(0.3, 1.0)),
             position_angle=float(rng.uniform(0.0, np.pi)),
             spin=float(rng.uniform(0.0, 2.0 * np.pi)),
             mirrored=bool(rng.integers(2)),
         )
-        maps, name = place(light.maps, pose, shape), f"{lineage(row)}/{row['GalaxyID']}"
+        maps = place(light.maps, pose.matrix, centre, shape)
+        name = f"{lineage(row)}/{row['GalaxyID']}"
     fluxes = spectra(light, config.bands, redshift, rng, ingredients.colours, magnitude)
     return np.tensordot(fluxes.T, maps, axes=1) * flux_from_magnitude(magnitude), name
 
@@ -192,7 +194,7 @@ def make_scene(
             beside = (centre[0] + distance * np.sin(angle), centre[1] + distance * np.cos(angle))
             add(tuple(map(float, beside)), min(magnitude + float(rng.exponential(1.5)), config.faintest))
     for _ in range(rng.poisson(config.neighbours)):
-        add(anywhere(0.2), draw_magnitude(config.bright + 2.0, config.faintest, 0.25, rng))
+        add(anywhere(0.2), draw_magnitude(config.bright + 2.0, config.faintest, rng, 0.25))
     if rng.random() < config.star:
         scene += _star(anywhere(0.0), float(rng.uniform(config.bright, config.faint)), config, rng)
         names.append("star")

@@ -47,6 +47,9 @@ class PlacementSettings(_Settings):
     companion: Share = Field(0.3, description="probability of a close companion")
     empty: Share = Field(0.08, description="probability that there is no main galaxy")
     star: Share = Field(0.04, description="probability of a star")
+    sizes: Literal["catalogue", "physical"] = Field(
+        "catalogue", description="half-light radii by magnitude, or the simulation's at the drawn redshift"
+    )
 
 
 class SurveySettings(_Settings):

@@ -1,44 +1,86 @@
-"""Put galaxies on the sky: size, brightness, orientation, position and neighbours.
+"""Fill a patch of sky with galaxies: where, how bright, how large, how far, how they lie, and beside what.
 
-A galaxy's light maps are stretched, sheared (inclination), turned, flipped and shifted by one affine map onto
-the scene grid, and convolved with the model PSF on the way: the source grid is smoothed with the elliptical
-Gaussian that the affine map turns into the round model PSF, then interpolated. Smoothing comes first, so that
-shrinking does not alias, and it wipes out steps of 8-bit images and the photon speckle of radiative transfer
-at the finest pixels.
+*Main galaxy.* Anywhere on the scene or a little beyond its edge, with a uniform distribution of magnitudes.
 
-Sizes, magnitudes and redshifts are drawn together from the COSMOS catalogue's rows (Mandelbaum et al. 2014),
-carried to other magnitudes along ``size ~ flux^0.25`` (its slope within the catalogue's errors).
+*Sizes and redshifts* are drawn together for the magnitude (`data_prep.population`), so that the sky's joint
+distribution is that of the catalogue; a simulated galaxy lends its structure, not its size. The radius is
+that of a round aperture around the galaxy as it is seen, inclined. With ``sizes: physical`` the galaxy
+keeps its kiloparsecs instead, seen at the drawn redshift (Planck 2018 cosmology). Dimming needs nothing more:
+apparent magnitudes are drawn, and surface brightness is what flux and size make it. Either way, a source
+pixel is never enlarged beyond `LARGEST_PIXEL` scene pixels, the resolution that the source has.
+
+*Orientation* is random. A face-on disc is inclined by squeezing; randomly inclined thin discs have uniform
+axis ratios, and thickness keeps them above 0.3. Galaxies that are not face-on are only turned and flipped.
+
+*Neighbours* are a Poisson number of galaxies with magnitudes from the counts, on the scene and `MARGIN`
+around it. A *companion* is a galaxy at the redshift of the main one, close enough to blend with it.
+
+Each source has random numbers of its own, spawned from those of the sky: what one of them draws changes none
+of the others, as when galaxies are added to those that neighbours are chosen from.
 """
 
 import dataclasses
-from pathlib import Path
+from collections.abc import Callable
 
+import astropy.units as u
 import numpy as np
+from astropy.cosmology import Planck18
 from jaxtyping import Float
-from scipy.fft import irfft2, next_fast_len, rfft2
-from scipy.ndimage import map_coordinates
 
+from data_prep.mock_config import PlacementSettings, SceneSettings
+from data_prep.planes import half_light_radius
+from data_prep.population import Population, counts, draw_magnitude
+from data_prep.sky import LightMaps, Sky, SkySource
 from synergy.errors import InputError
-from synergy.io.images import open_fits
+from synergy.units import flux_from_magnitude
 
-MODEL_SIGMA = 2.0 / np.sqrt(8.0 * np.log(2.0))  # scene pixels: a FWHM of two
-BRIGHT, FAINT, NEAR = (
-    20.5,
-    23.0,
-    0.75,
-)  # magnitudes between which the catalogue is dense, and how close is near
+LARGEST_PIXEL = 1.3
+"""Largest size of a source pixel, scene pixels."""
+
+MARGIN = 1.5
+"""How far beyond the scene neighbours may lie, arcsec."""
+
+COMPANION = (0.15, 1.5)
+"""Range of separations of companions, arcsec."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SkyModel:
+    """What skies hold.
+
+    Parameters
+    ----------
+    scene
+        Grid and bands.
+    settings
+        How much there is of everything.
+    population
+        Sizes and redshifts.
+    neighbours
+        Draws the light maps of a galaxy beside the main one.
+    spectra
+        Draws the flux of each map in each band, for light maps, their redshift and F814W magnitude, in units
+        of the galaxy's F814W flux.
+    stars
+        Draws the flux of a star in each band, in units of its F814W flux.
+    """
+
+    scene: SceneSettings
+    settings: PlacementSettings
+    population: Population
+    neighbours: Callable[[np.random.Generator], LightMaps]
+    spectra: Callable[[LightMaps, float, float, np.random.Generator], Float[np.ndarray, "map band"]]
+    stars: Callable[[np.random.Generator], Float[np.ndarray, " band"]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Pose:
-    """How a galaxy lies on the scene grid.
+    """How a galaxy lies on the sky.
 
     Parameters
     ----------
-    centre
-        Its centre, scene pixels ``(y, x)``.
     zoom
-        Scene pixels per source pixel along the major axis.
+        Length of a source pixel along the major axis.
     axis_ratio
         Shortening of the minor axis by inclination.
     position_angle
@@ -49,16 +91,34 @@ class Pose:
         Whether it is seen from behind.
     """
 
-    centre: tuple[float, float]
     zoom: float
     axis_ratio: float
     position_angle: float
     spin: float
     mirrored: bool
 
+    @classmethod
+    def draw(cls, face_on: bool, rng: np.random.Generator) -> "Pose":
+        """Draw an orientation, with a zoom of 1.
+
+        Parameters
+        ----------
+        face_on
+            Whether the galaxy is to be inclined.
+        rng
+            Random numbers.
+        """
+        return cls(
+            zoom=1.0,
+            axis_ratio=float(rng.uniform(0.3, 1.0)) if face_on else 1.0,
+            position_angle=float(rng.uniform(0.0, np.pi)),
+            spin=float(rng.uniform(0.0, 2.0 * np.pi)),
+            mirrored=bool(rng.integers(2)),
+        )
+
     @property
     def matrix(self) -> Float[np.ndarray, "2 2"]:
-        """The linear map from source pixels to scene pixels, ``(y, x)``."""
+        """The linear map of source pixels ``(y, x)`` to the sky ``(y, x)``, in the unit of `zoom`."""
 
         def turn(angle: float) -> Float[np.ndarray, "2 2"]:
             return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
@@ -69,118 +129,96 @@ class Pose:
         )
 
 
-def place(
-    maps: Float[np.ndarray, "map y x"], pose: Pose, shape: tuple[int, int]
-) -> Float[np.ndarray, "map v u"]:
-    """Put light maps onto the scene grid, seen through the model PSF.
+def draw_sky(main: LightMaps | None, model: SkyModel, rng: np.random.Generator) -> Sky:
+    """Draw the sky of one mock.
 
     Parameters
     ----------
-    maps
-        Light per source pixel; the edges must be dark.
-    pose
-        Where and how.
-    shape
-        Shape of the scene.
+    main
+        The galaxy that the mock is about; None for a sky without one.
+    model
+        What else there may be.
+    rng
+        Random numbers, from `numpy.random.default_rng`.
 
     Returns
     -------
-    array
-        Light per scene pixel. The total is kept, but for what falls off the scene.
+    Sky
+        The main galaxy, its companion, neighbours and a star, in this order, as far as there are any.
+
+    Raises
+    ------
+    InputError
+        If physical sizes are asked for and a galaxy's source does not say its own.
     """
-    inverse = np.linalg.inv(pose.matrix)
-    covariance = MODEL_SIGMA**2 * inverse @ inverse.T
-    reach = int(np.ceil(4.0 * np.sqrt(np.linalg.eigvalsh(covariance)[-1])))  # room for the PSF's wings
-    height, width = (next_fast_len(n + 2 * reach, real=True) for n in maps.shape[-2:])
-    # The centre must stay between the same pixels, so what is added is even.
-    height, width = (p + (p - n) % 2 for n, p in zip(maps.shape[-2:], (height, width), strict=True))
-    margins = [((p - n) // 2,) * 2 for n, p in zip(maps.shape[-2:], (height, width), strict=True)]
-    maps = np.pad(maps, [(0, 0), *margins])
-    ky, kx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
-    quadratic = covariance[0, 0] * ky**2 + 2.0 * covariance[0, 1] * ky * kx + covariance[1, 1] * kx**2
-    gain = np.exp(-2.0 * np.pi**2 * quadratic)
-    smooth = irfft2(rfft2(maps) * gain, s=(height, width))
-
-    corners = (
-        np.array([[y, x] for y in (-height / 2, height / 2) for x in (-width / 2, width / 2)]) @ pose.matrix.T
-    )
-    low = np.maximum(np.floor(corners.min(axis=0) + pose.centre).astype(int), 0)
-    high = np.minimum(np.ceil(corners.max(axis=0) + pose.centre).astype(int) + 1, shape)
-    out = np.zeros((len(maps), *shape))
-    if np.any(high <= low):
-        return out
-    y, x = np.mgrid[low[0] : high[0], low[1] : high[1]]
-    offset = np.stack([y - pose.centre[0], x - pose.centre[1]])
-    source = (
-        np.tensordot(inverse, offset, axes=1) + np.array([(height - 1) / 2, (width - 1) / 2])[:, None, None]
-    )
-    window = (slice(low[0], high[0]), slice(low[1], high[1]))
-    for plane, target in zip(smooth, out, strict=True):
-        target[window] = map_coordinates(plane, source, order=3, mode="constant") * abs(
-            np.linalg.det(inverse)
-        )
-    return np.maximum(out, 0.0)
+    settings, side = model.settings, model.scene.side * model.scene.pixel_scale
+    sources = []
+    if main is not None:
+        magnitude = float(rng.uniform(settings.bright, settings.faint))
+        centre = _anywhere((0.5 + settings.offset) * side, rng)
+        sources.append(_galaxy(main, magnitude, centre, None, model, rng.spawn(1)[0]))
+        if rng.random() < settings.companion:
+            distance, angle = rng.uniform(*COMPANION), rng.uniform(0.0, 2.0 * np.pi)
+            away = distance * np.sin(angle), distance * np.cos(angle)
+            beside = float(centre[0] + away[0]), float(centre[1] + away[1])
+            fainter = min(magnitude + float(rng.exponential(1.5)), max(settings.faintest, magnitude))
+            own = rng.spawn(1)[0]
+            sources.append(_galaxy(model.neighbours(own), fainter, beside, sources[0].redshift, model, own))
+    half = 0.5 * side + MARGIN
+    expected = settings.neighbours
+    if expected is None:
+        expected = (counts(settings.faintest) - counts(settings.bright)) * (2.0 * half / 60.0) ** 2
+    for _ in range(rng.poisson(expected)):
+        magnitude = draw_magnitude(settings.bright, settings.faintest, rng)
+        centre = _anywhere(half, rng)
+        own = rng.spawn(1)[0]
+        sources.append(_galaxy(model.neighbours(own), magnitude, centre, None, model, own))
+    if rng.random() < settings.star:
+        flux = flux_from_magnitude(float(rng.uniform(settings.bright, settings.faint)))
+        centre = _anywhere(0.5 * side, rng)
+        fluxes = model.stars(rng.spawn(1)[0])[None] * flux
+        sources.append(SkySource(None, fluxes, centre, np.eye(2), 0.0))
+    return Sky(model.scene.bands, tuple(sources))
 
 
-def half_light_radius(light: Float[np.ndarray, "y x"]) -> float:
-    """Return the radius in pixels, about the image's centre, that holds half of the light."""
-    y, x = np.indices(light.shape)
-    radius = np.hypot(y - (light.shape[0] - 1) / 2, x - (light.shape[1] - 1) / 2).ravel()
-    order = np.argsort(radius)
-    growth = np.cumsum(light.ravel()[order])
-    return float(radius[order][np.searchsorted(growth, 0.5 * growth[-1])])
+def _anywhere(half: float, rng: np.random.Generator) -> tuple[float, float]:
+    """Draw a position in a square that reaches `half` from its centre."""
+    y, x = rng.uniform(-half, half, 2)
+    return float(y), float(x)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Population:
-    """Rows of the catalogue: F814W magnitude, half-light radius (arcsec) and redshift."""
-
-    magnitude: Float[np.ndarray, " n"]
-    radius: Float[np.ndarray, " n"]
-    redshift: Float[np.ndarray, " n"]
-
-    @classmethod
-    def read(cls, path: Path) -> "Population":
-        """Read ``cosmos_23.5_500_sersic_fits.fits`` of the GalSim COSMOS sample.
-
-        Raises
-        ------
-        InputError
-            If the file cannot be read as such, or has no galaxies near some magnitude.
-        """
-        names = ("mag_auto", "flux_radius", "zphot")
-        with open_fits(path) as file:
-            try:
-                table = file[1].data
-                columns = [np.asarray(table[name], np.float64) for name in names]
-            except (KeyError, IndexError, TypeError) as error:
-                raise InputError(
-                    path,
-                    " ".join(str(error).split()),
-                    f"a table with {', '.join(names)} in the first extension",
-                    "Point to the COSMOS catalogue.",
-                ) from error
-        good = np.all(np.isfinite(columns), axis=0) & (columns[1] > 0) & (columns[2] > 0)
-        magnitude, radius, redshift = (c[good] for c in columns)
-        for wanted in np.linspace(BRIGHT, FAINT, 251):
-            if not np.any(np.abs(magnitude - wanted) < NEAR):
-                raise InputError(
-                    path,
-                    f"no usable galaxy within {NEAR} mag of {wanted:.2f}",
-                    f"galaxies of all magnitudes from {BRIGHT} to {FAINT}",
-                    "Use the whole catalogue.",
-                )
-        return cls(magnitude, 0.03 * radius, redshift)
-
-    def draw(self, magnitude: float, rng: np.random.Generator) -> tuple[float, float]:
-        """Draw half-light radius (arcsec) and redshift of a galaxy of given magnitude."""
-        near = np.abs(self.magnitude - np.clip(magnitude, BRIGHT, FAINT)) < NEAR
-        row = int(rng.choice(np.flatnonzero(near)))
-        radius = self.radius[row] * 10 ** (-0.1 * (magnitude - self.magnitude[row]))
-        return float(radius), float(np.clip(self.redshift[row], 0.02, 2.0))
+def _galaxy(
+    light: LightMaps,
+    magnitude: float,
+    centre: tuple[float, float],
+    redshift: float | None,
+    model: SkyModel,
+    rng: np.random.Generator,
+) -> SkySource:
+    """Place a galaxy of given brightness; at a redshift of its own unless one is given."""
+    radius, typical = model.population.draw(magnitude, rng)
+    redshift = typical if redshift is None else redshift
+    pose = Pose.draw(light.face_on, rng)
+    if model.settings.sizes == "physical":
+        zoom = light.kpc_per_pixel / _kpc_per_arcsec(redshift)
+        if not np.isfinite(zoom):
+            raise InputError(
+                light.id, "no size of its pixels in kpc", "one, for placement with sizes: physical",
+                "Set sizes: catalogue, or leave this source out.",
+            )  # fmt: skip
+    else:
+        zoom = radius / apparent_radius(light, pose)
+    zoom = min(zoom, LARGEST_PIXEL * model.scene.pixel_scale)
+    fluxes = model.spectra(light, redshift, magnitude, rng) * flux_from_magnitude(magnitude)
+    return SkySource(light, fluxes, centre, dataclasses.replace(pose, zoom=zoom).matrix, redshift)
 
 
-def draw_magnitude(bright: float, faint: float, slope: float, rng: np.random.Generator) -> float:
-    """Draw a magnitude from counts ``10^(slope m)`` between two limits."""
-    low, high = 10 ** (slope * bright), 10 ** (slope * faint)
-    return float(np.log10(low + rng.random() * (high - low)) / slope)
+def apparent_radius(light: LightMaps, pose: Pose) -> float:
+    """Return the half-light radius of a galaxy in a pose, in the unit of the pose's zoom."""
+    if pose.axis_ratio == 1.0:
+        return light.radius * pose.zoom
+    return half_light_radius(np.tensordot(light.shares, light.maps, axes=1), pose.matrix)
+
+
+def _kpc_per_arcsec(redshift: float) -> float:
+    return float(Planck18.kpc_proper_per_arcmin(redshift).to_value(u.kpc / u.arcsec))

@@ -36,6 +36,8 @@ class LightMaps:
         Half-light radius in source pixels.
     kpc_per_pixel
         Size of a source pixel; NaN where the source does not say.
+    face_on
+        Whether the galaxy is seen face-on, so that it may be inclined by squeezing its image.
     """
 
     id: str
@@ -46,6 +48,7 @@ class LightMaps:
     own_colours: bool
     radius: float
     kpc_per_pixel: float = np.nan
+    face_on: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

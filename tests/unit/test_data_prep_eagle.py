@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep.placement import half_light_radius
+from data_prep.planes import half_light_radius
 from data_prep.readers.eagle import (
     KPC_PER_PIXEL,
     STRETCH,

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from data_prep import make_scenes as module
 from data_prep.colour_library import ColourLibrary
 from data_prep.make_scenes import Ingredients, SceneConfig, make_scene, make_scenes, make_shard
-from data_prep.placement import Population
+from data_prep.population import Population
 from data_prep.readers.eagle import read_index
 from data_prep.readers.hst import Colours
 from data_prep.splits import split_of
@@ -84,7 +84,9 @@ def data(tmp_path_factory):
         "flux_radius": 60.0 - 2.4 * magnitude,
         "zphot": 0.2 * (magnitude - 19.0),
     }
-    table = fits.BinTableHDU.from_columns([fits.Column(n, "D", array=v) for n, v in columns.items()])
+    table = [fits.Column(n, "D", array=v) for n, v in columns.items()]
+    table.append(fits.Column("sersicfit", "8D", array=np.tile([1.0, 40.0, 1.5, 0.6, 0, 0, 0, 0], (50, 1))))
+    table = fits.BinTableHDU.from_columns(table)
     table.writeto(folder / "catalogues" / "cosmos_23.5_500_sersic_fits.fits")
     return folder
 
