@@ -12,14 +12,14 @@ zero between 0.3 and 1 of the frame's half-width, slowly enough that no edge is 
 """
 
 import csv
-from collections.abc import Iterator
+import functools
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from data_prep.readers.galaxy import Galaxy
+from data_prep.readers.galaxy import Galaxy, GalaxyEntry
 from synergy.errors import InputError
 
 COLUMNS = ("file", "sim", "GalaxyID", "ProjGalaxyID", "z")
@@ -64,6 +64,10 @@ def lineage(row: dict[str, str]) -> str:
     return f"eagle/{row['sim']}/{row['ProjGalaxyID'] or row['GalaxyID']}"
 
 
+def _name(row: dict[str, str]) -> str:
+    return f"eagle/{row['sim']}/{row['GalaxyID']}"
+
+
 def read_eagle(folder: Path, row: dict[str, str]) -> Galaxy:
     """Read the image of one row of the index.
 
@@ -104,16 +108,24 @@ def read_eagle(folder: Path, row: dict[str, str]) -> Galaxy:
         light=light,
         kpc_per_pixel=KPC_PER_PIXEL,
         redshift=redshift,
-        id=f"eagle/{row['sim']}/{row['GalaxyID']}",
+        id=_name(row),
         lineage=lineage(row),
         absolute=False,
     )
 
 
-def read_all(folder: Path) -> Iterator[Galaxy]:
-    """Read every image of the index."""
-    for row in read_index(folder):
-        yield read_eagle(folder, row)
+def list_eagle(folder: Path) -> tuple[GalaxyEntry, ...]:
+    """List the galaxies of the index, in its order; no image is opened.
+
+    Raises
+    ------
+    InputError
+        As `read_index`.
+    """
+    return tuple(
+        GalaxyEntry(_name(row), lineage(row), functools.partial(read_eagle, folder, row))
+        for row in read_index(folder)
+    )
 
 
 def frame_taper(shape: tuple[int, int], start: float = 0.3) -> Float[np.ndarray, "y x"]:

@@ -1,6 +1,7 @@
-"""One galaxy as a simulation delivered it: what every reader returns."""
+"""One galaxy as its source delivered it: what every reader returns, and what a listing holds of it."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
@@ -8,7 +9,7 @@ from jaxtyping import Float
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Galaxy:
-    """Noise-free, PSF-free images of a simulated galaxy on its own grid.
+    """Images of a galaxy on its own grid, free of noise and PSF where simulated.
 
     Parameters
     ----------
@@ -16,11 +17,11 @@ class Galaxy:
         Names of the bands.
     light
         Surface brightness, linear in flux, ``(band, y, x)``; in nJy per pixel where `absolute`, else only
-        relative.
+        relative. Nanojanskys are those seen from the distance of `redshift`, in the observer's frame.
     kpc_per_pixel
-        Size of a pixel.
+        Size of a pixel; NaN where the source does not say.
     redshift
-        Redshift at which the bands were simulated; NaN where the source does not say.
+        Redshift at which the bands were simulated or observed; NaN where the source does not say.
     id
         Unique name.
     lineage
@@ -36,3 +37,20 @@ class Galaxy:
     id: str
     lineage: str
     absolute: bool
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GalaxyEntry:
+    """A galaxy that can be read; small, and it can be sent to other processes.
+
+    Parameters
+    ----------
+    id, lineage
+        As those of the galaxy.
+    read
+        Function without arguments that reads it.
+    """
+
+    id: str
+    lineage: str
+    read: Callable[[], Galaxy]

@@ -4,9 +4,9 @@ Each galaxy has one gzipped FITS per band, ``<band>_<name>.fits.gz``, background
 its segment, with ``MAG0`` (zero point), ``MAG`` (its magnitude) and ``RADIUS`` (half-light radius in pixels).
 The zero points, 26.66, 26.78 and 28.04, are those of the *ST* system (constant f_lambda), as a comparison
 with the instrument handbooks and the galaxies' colours shows; they are turned into AB with the filters' pivot
-wavelengths, ``m_AB = m_ST - 5 log10(pivot / Angstrom) + 18.692``. Only integrated colours are read from here.
-Stamps whose bands do not lie on top of each other, or whose measured magnitude contradicts the header, are
-left out.
+wavelengths, ``m_AB = m_ST - 5 log10(pivot / Angstrom) + 18.692``. Integrated colours are read here, images in
+`data_prep.readers.hst_images`. Stamps whose bands do not lie on top of each other, or whose measured
+magnitude contradicts the header, are left out.
 """
 
 import dataclasses
@@ -30,7 +30,12 @@ class Colours:
     magnitudes: tuple[float, float, float]
 
 
-def _number(header: fits.Header, key: str, path: Path) -> float:
+def ab_magnitude(st_magnitude: float, band: str) -> float:
+    """Convert a magnitude, or a zero point, from the ST to the AB system."""
+    return float(st_magnitude - 5.0 * np.log10(PIVOTS[band]) + 18.692)
+
+
+def stated_number(header: fits.Header, key: str, path: Path) -> float:
     """Return a number of the header, NaN where IRAF wrote INDEF."""
     if key not in header:
         raise InputError(
@@ -48,7 +53,11 @@ def _measure(path: Path) -> tuple[float, tuple[float, float]]:
         header, image = file[0].header, np.asarray(file[0].data, np.float64)
     if image.ndim != 2:
         raise InputError(path, f"{image.ndim} axes", "an image (y, x) in the first HDU", "Restore the file.")
-    zeropoint, stated, flux = _number(header, "MAG0", path), _number(header, "MAG", path), float(image.sum())
+    zeropoint, stated, flux = (
+        stated_number(header, "MAG0", path),
+        stated_number(header, "MAG", path),
+        float(image.sum()),
+    )
     if not flux > 0:
         return np.inf, (np.nan, np.nan)
     magnitude = float(zeropoint - 2.5 * np.log10(flux))
@@ -84,12 +93,10 @@ def read_colours(folder: Path, largest_shift: float = 6.0) -> list[Colours]:
         if not all(p.is_file() for p in paths):
             continue
         st_magnitudes, centres = zip(*(_measure(p) for p in paths), strict=True)
-        magnitudes = [
-            m - 5.0 * np.log10(PIVOTS[b]) + 18.692 for m, b in zip(st_magnitudes, BANDS, strict=True)
-        ]
+        magnitudes = [ab_magnitude(m, b) for m, b in zip(st_magnitudes, BANDS, strict=True)]
         shift = np.ptp(np.array(centres), axis=0).max()
         if np.all(np.isfinite(magnitudes)) and shift < largest_shift:
-            out.append(Colours(name, tuple(float(m) for m in magnitudes)))
+            out.append(Colours(name, tuple(magnitudes)))
     if not out:
         raise InputError(
             folder,

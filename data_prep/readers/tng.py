@@ -7,10 +7,16 @@ name:
 
 - ``'maggies/pixel'`` is absolute: a maggie is the flux of an object of AB magnitude 0.
 - ``'counts/s/pixel'`` is only relative, because the header does not hold the zero points and these differ
-  from band to band; the caller has to give them.
+  from band to band; the caller has to give them. For the SDSS product the author states the counts of an
+  object of magnitude 0, 2.40238e10 (g), 2.3826e10 (r), 1.59001e10 (i) and 2.66542e9 (z) per second
+  (V. Rodriguez-Gomez, 31 July 2020, tng-project.org/data/forum/topic/304); 2.5 log10 of them are the zero
+  points.
+
+Fluxes are those that reach an observer at the redshift. A header names neither simulation nor snapshot, so
+the caller names the former and the redshift stands for the latter.
 """
 
-import re
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,12 +24,13 @@ import numpy as np
 from astropy.io import fits
 from jaxtyping import Float
 
-from data_prep.readers.galaxy import Galaxy
+from data_prep.readers.galaxy import Galaxy, GalaxyEntry
+from data_prep.readers.headers import band_of, kpc_per_pixel, number, unit
 from synergy.errors import InputError
 from synergy.io.images import open_fits
 from synergy.units import nanojanskys_per_unit
 
-_KPC = {"pc": 1e-3, "kpc": 1.0}
+UNITS = ("counts/s/pixel", "maggies/pixel")
 
 
 def read_tng(
@@ -70,75 +77,64 @@ def read_tng(
             "Copy the file again, or leave this galaxy out.",
         )
     bands = _bands(path, header, len(light))
-    redshift = _number(path, header, "USE_Z")
-    name = f"tng/{simulation}/z{redshift:.4f}/{path.name.removesuffix('.gz').removesuffix('.fits')}"
+    name = _name(path, header, simulation)
     return Galaxy(
         bands=bands,
         light=light * _nanojanskys(path, header, bands, zeropoints)[:, None, None],
-        kpc_per_pixel=_kpc_per_pixel(path, header),
-        redshift=redshift,
+        kpc_per_pixel=kpc_per_pixel(path, header),
+        redshift=number(path, header, "USE_Z"),
         id=name,
         lineage=name if lineage is None else lineage,
         absolute=True,
     )
 
 
-def _number(path: Path, header: fits.Header, key: str) -> float:
-    value = header.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise InputError(
-            path,
-            f"{key} = {value!r}" if key in header else f"no {key} in the header",
-            "a number",
-            "Use the file as the TNG data release delivers it.",
-        )
-    return float(value)
+def tng_entry(
+    path: Path, header: fits.Header, simulation: str, zeropoints: Mapping[str, float] | None,
+    lineage: str | None,
+) -> GalaxyEntry:  # fmt: skip
+    """Return the entry of a file from its header alone; the parameters are those of `read_tng`.
+
+    Raises
+    ------
+    InputError
+        If the header is of another layout, its unit is unknown, or a zero point is lacking.
+    """
+    _nanojanskys(path, header, _bands(path, header, int(header.get("NAXIS3", 1))), zeropoints)
+    name = _name(path, header, simulation)
+    read = functools.partial(read_tng, path, simulation, zeropoints, lineage)
+    return GalaxyEntry(name, name if lineage is None else lineage, read)
+
+
+def _name(path: Path, header: fits.Header, simulation: str) -> str:
+    redshift = number(path, header, "USE_Z")
+    return f"tng/{simulation}/z{redshift:.4f}/{path.name.removesuffix('.gz').removesuffix('.fits')}"
 
 
 def _bands(path: Path, header: fits.Header, count: int) -> tuple[str, ...]:
     names = [str(header.get(f"FILTER{i}", "nothing")) for i in range(count)]
-    matches = [re.fullmatch(r"(?:\w+/)?sdss[_.]([ugriz])", name.strip(), re.IGNORECASE) for name in names]
-    bands = tuple(f"sdss.{match[1].lower()}" for match in matches if match)
+    bands = tuple(band for name in names if (band := band_of(name)))
     if len(bands) < count or len(set(bands)) < count:
         raise InputError(
             path,
             f"FILTER0 to FILTER{count - 1}: {', '.join(names)}",
-            f"{count} different SDSS bands, such as 'sloan/sdss_g'",
+            f"{count} different known bands, such as 'sloan/sdss_g'",
             "Use the SDSS product of the simulation.",
         )
     return bands
-
-
-def _kpc_per_pixel(path: Path, header: fits.Header) -> float:
-    width, height = (_number(path, header, f"CDELT{axis}") for axis in (1, 2))
-    units = [str(header.get(f"CTYPE{axis}", "nothing")).strip().lower() for axis in (1, 2)]
-    if any(unit not in _KPC for unit in units):
-        raise InputError(
-            path,
-            f"CTYPE1, CTYPE2 = {', '.join(units)}",
-            "the unit of CDELT, 'pc' or 'kpc'",
-            "Use the file as the TNG data release delivers it.",
-        )
-    width, height = (abs(size) * _KPC[unit] for size, unit in zip((width, height), units, strict=True))
-    if not (width > 0 and np.isclose(width, height, rtol=1e-6)):
-        raise InputError(
-            path, f"pixels of {width:g} x {height:g} kpc", "square pixels", "Resample the image first."
-        )
-    return width
 
 
 def _nanojanskys(
     path: Path, header: fits.Header, bands: tuple[str, ...], zeropoints: Mapping[str, float] | None
 ) -> Float[np.ndarray, " band"]:
     """Return the flux in nJy of one unit of each band's image."""
-    unit = str(header.get("BUNIT", "nothing")).strip()
-    if unit == "maggies/pixel":
+    if unit(header) == "maggies/pixel":
         return np.full(len(bands), nanojanskys_per_unit(0.0))
-    if unit != "counts/s/pixel":
+    if unit(header) != "counts/s/pixel":
         raise InputError(
             path,
-            f"BUNIT = {unit}",
-            "'counts/s/pixel' or 'maggies/pixel'",
+            f"BUNIT = {unit(header) or 'nothing'}",
+            " or ".join(map(repr, UNITS)),
             "Convert the image to maggies/pixel and write that in BUNIT.",
         )
     missing = [band for band in bands if band not in (zeropoints or {})]

@@ -12,7 +12,7 @@ from data_prep.readers.eagle import (
     STRETCH,
     frame_taper,
     lineage,
-    read_all,
+    list_eagle,
     read_eagle,
     read_index,
 )
@@ -90,12 +90,17 @@ def test_taper_is_a_round_cosine_without_an_edge():
     assert window.max(axis=0)[[0, -1]].max() < 0.01
 
 
-def test_every_row_is_read(tmp_path):
-    rows = [ROW | {"file": f"{i}.png", "GalaxyID": str(i)} for i in range(3)]
+def test_the_index_is_listed_in_order_without_opening_images(tmp_path):
+    rows = [ROW | {"file": f"{i}.png", "GalaxyID": str(i)} for i in (2, 0, 1)]
     write_index(tmp_path, rows)
-    for row in rows:
-        write_image(tmp_path / row["file"], gaussian(), (1.0, 1.0, 1.0))
-    assert [galaxy.id for galaxy in read_all(tmp_path)] == [f"eagle/Box/{i}" for i in range(3)]
+    entries = list_eagle(tmp_path)
+    assert [entry.id for entry in entries] == ["eagle/Box/2", "eagle/Box/0", "eagle/Box/1"]
+    assert {entry.lineage for entry in entries} == {"eagle/Box/11"}
+    write_image(tmp_path / "0.png", gaussian(), (1.0, 1.0, 1.0))
+    galaxy = entries[1].read()
+    assert (galaxy.id, galaxy.lineage) == (entries[1].id, entries[1].lineage)
+    with pytest.raises(InputError, match="No such file"):
+        entries[0].read()
 
 
 @pytest.mark.parametrize("keep", [0, 20, 60, 0.5, 0.9])
