@@ -125,10 +125,10 @@ def half_light_radius(
     return float(radius[order][np.searchsorted(growth, 0.5 * growth[-1])])
 
 
-def despeckled(light: LightMaps, sigma: float = 0.7) -> LightMaps:
-    """Smooth away single-pixel speckle: photon noise of radiative transfer and steps of 8-bit images.
+def softened(light: LightMaps, sigma: float = 0.7) -> LightMaps:
+    """Smooth away what pixels do not resolve: photon noise, steps of 8-bit images, cusps.
 
-    To be done once per galaxy of a simulation, when it is read: the Gaussian is fixed on the source grid, and
+    To be done once per galaxy, when it is read or made: the Gaussian is fixed on the source grid, and
     `data_prep.placement` never lets a source pixel exceed 1.3 scene pixels, so that sources are finer than
     the model PSF. With a source pixel of half a scene pixel, which is typical, the default widens the model
     PSF by 8 %; what it blurs most, galaxies at the limit, have no structure of their own at that scale.
@@ -136,7 +136,7 @@ def despeckled(light: LightMaps, sigma: float = 0.7) -> LightMaps:
     Parameters
     ----------
     light
-        Light maps of a simulated galaxy, dark at the edges.
+        Light maps, dark at the edges.
     sigma
         Width of the Gaussian in source pixels.
     """

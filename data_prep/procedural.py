@@ -42,7 +42,7 @@ from data_prep.painting import (
     turbulence,
     veil,
 )
-from data_prep.planes import half_light_radius
+from data_prep.planes import half_light_radius, softened
 from data_prep.population import Population
 from data_prep.procedural_disc import CANVAS, RADIUS, SCALE_LENGTH, disc_galaxy
 from data_prep.sky import LightMaps
@@ -96,14 +96,9 @@ def _light_maps(name: str, light: Light, kinds: Kinds) -> LightMaps:
     shares = np.array([totals[kind] for kind in kept])
     shares /= shares.sum()
     maps = np.stack([merged[kind] / totals[kind] for kind in kept])
-    return LightMaps(
-        id=name,
-        lineage=name,
-        maps=maps.astype(np.float32),
-        shares=shares,
-        populations=kept,
-        own_colours=True,
-        radius=half_light_radius(np.tensordot(shares, maps, axes=1)),
+    radius = half_light_radius(np.tensordot(shares, maps, axes=1))
+    return softened(
+        LightMaps(name, name, maps.astype(np.float32), shares, kept, own_colours=True, radius=radius)
     )
 
 
@@ -121,7 +116,7 @@ def _elliptical(
 ) -> tuple[Light, Kinds]:
     major, minor = disc_plane(*sky, float(rng.uniform(0.0, np.pi)), ratio)
     boxy = float(np.clip(rng.normal(2.0, 0.12), 1.8, 2.3))
-    radius = (np.abs(major) ** boxy + np.abs(minor) ** boxy + 0.4**boxy) ** (1 / boxy)
+    radius = (np.abs(major) ** boxy + np.abs(minor) ** boxy) ** (1 / boxy)
     half = RADIUS / np.sqrt(ratio) * (1.0 + 0.1 * index)  # the window at the edges takes more of high indices
     core, envelope = sersic(radius, half, min(max(index, 2.0), 6.0)), sersic(radius, 1.5 * half, 1.5)
     share = rng.uniform(0.0, 0.3) ** 1.5
@@ -141,11 +136,12 @@ def _irregular(sky: tuple[Map, Map], ratio: float, rng: np.random.Generator) -> 
     major, minor = disc_plane(*sky, float(rng.uniform(0.0, np.pi)), max(ratio, 0.2))
     away = h * rng.uniform(-0.4, 0.4, 2)
     radius, shifted = np.hypot(major, minor), np.hypot(major - away[0], minor - away[1])
-    patches = stretched(turbulence(rng, CANVAS.size, 2.8, 1.5), major, minor)
+    flat = minor * max(ratio, 0.2) / max(ratio, 0.4)  # turbulence squeezed less, so that pixels resolve it
+    patches = stretched(turbulence(rng, CANVAS.size, 2.8, 1.5), major, flat)
     old = np.exp(-radius / h) * clumps(patches, 0.2)
     young = np.exp(-shifted / (1.2 * h)) * clumps(patches, rng.uniform(0.6, 1.1))
     birth = young * clumps(patches, 0.8) * (shifted < 2.5 * h)
-    spots = knots(rng, CANVAS, birth, int(rng.integers(6, 60)), (0.8, float(rng.uniform(1.5, 3.5))), 14)
+    spots = knots(rng, CANVAS, birth, int(rng.integers(6, 60)), (1.0, float(rng.uniform(1.5, 3.5))), 14)
     new = rng.uniform(0.3, 0.8)
     hot = new * rng.uniform(0.1, 0.5)
     parts = {"old": (old, 1.0 - new), "young": (young, new - hot), "knots": (spots, hot)}
@@ -169,5 +165,5 @@ def _satellite(rng: np.random.Generator) -> Map:
     distance, angle = rng.uniform(1.2, 2.6) * RADIUS, rng.uniform(0.0, 2.0 * np.pi)
     x, y = x - distance * np.cos(angle), y - distance * np.sin(angle)
     major, minor = disc_plane(x, y, float(rng.uniform(0.0, np.pi)), float(rng.uniform(0.4, 1.0)))
-    blob = np.exp(-np.hypot(np.hypot(major, minor), 0.5) / rng.uniform(0.8, 2.2))
+    blob = np.exp(-np.hypot(major, minor) / rng.uniform(0.8, 2.2))
     return 10 ** rng.uniform(-2.3, -1.0) * blob / blob.sum()

@@ -121,12 +121,14 @@ class _Plane:
         barred, direction = rng.random() < 0.45 and cosine > 0.3, float(rng.uniform(0.0, np.pi))
         inner = h * float(rng.uniform(0.6, 1.2)) if barred else 0.5 * h
         phase = spiral_phase(radius, azimuth - direction, inner, shape.pitch)
-        bends = stretched(turbulence(rng, CANVAS.size, 3.0, 2.0), major, minor)
+        # Turbulence is squeezed less than the disc, so that pixels resolve it, and weaker seen edge-on.
+        flat, seen = across / max(float(np.hypot(cosine, _THIN)), 0.4), min(1.0, 0.3 + 1.2 * cosine)
+        bends = stretched(turbulence(rng, CANVAS.size, 3.0, 2.0), major, flat)
         phase = phase + rng.uniform(0.2, 0.5) * bends
         lopsided = 1.0 + rng.uniform(0.0, 0.4) * np.cos(azimuth - rng.uniform(0.0, 2.0 * np.pi))
-        seen = min(1.0, 0.3 + 1.2 * cosine)
-        sheared = spiral_phase(radius, azimuth, h, max(shape.pitch, 0.4)) * (64 / np.pi)
-        outwards = 22.0 * np.log(np.maximum(radius, 0.1 * h) / h)
+        distance = np.hypot(major, flat)
+        sheared = spiral_phase(distance, np.arctan2(flat, major), h, max(shape.pitch, 0.4)) * (64 / np.pi)
+        outwards = 22.0 * np.log(np.maximum(distance, 0.1 * h) / h)
         return cls(
             h=h,
             cosine=cosine,
@@ -139,8 +141,8 @@ class _Plane:
             bar=direction if barred else None,
             phase=phase,
             shreds=seen * stretched(turbulence(rng, 128, 2.5, 2.0), sheared, outwards),
-            patches=seen * stretched(turbulence(rng, CANVAS.size, 2.6, 1.5), major, minor),
-            strength=shape.contrast * lopsided * (1.0 - np.exp(-((radius / inner) ** 3))),
+            patches=seen * stretched(turbulence(rng, CANVAS.size, 2.6, 1.5), major, flat),
+            strength=seen * shape.contrast * lopsided * (1.0 - np.exp(-((radius / inner) ** 3))),
         )
 
     def arms(self, narrowness: float, lead: float = 0.0) -> Map:
@@ -174,13 +176,13 @@ class _Plane:
         outside_bar = 1.15 - np.exp(-((self.radius / self.inner) ** 3))
         birth = young * np.exp(-self.radius / (6.0 * self.h)) * outside_bar
         birth = birth * clumps(self.patches, 0.9) * (self.radius < 3.5 * self.h)
-        return knots(rng, CANVAS, birth, int(rng.integers(20, 120)), (0.8, 2.2), 9)
+        return knots(rng, CANVAS, birth, int(rng.integers(20, 120)), (1.0, 2.2), 9)
 
     def bulge(self, index: float, share: float, rng: np.random.Generator) -> Map:
         """Paint a bulge, the larger the more light it has."""
         flat = rng.uniform(0.5, 0.9)
         ratio = np.hypot(self.cosine, flat * np.sqrt(1.0 - self.cosine**2))
-        radius = np.hypot(np.hypot(self.major, self.across / ratio), 0.4)
+        radius = np.hypot(self.major, self.across / ratio)
         relative = np.clip((0.25 + 0.5 * share) * np.exp(rng.normal(0.0, 0.3)), 0.1, 1.0)
         return sersic(radius, float(1.678 * self.h * relative), min(max(index, 1.0), 4.0))
 
