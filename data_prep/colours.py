@@ -84,6 +84,7 @@ def light_maps(
         own_colours=galaxy.absolute,
         radius=half_light_radius(maps.sum(axis=0)),
         kpc_per_pixel=galaxy.kpc_per_pixel,
+        face_on=galaxy.face_on,
     )
 
 

@@ -33,6 +33,7 @@ class SourceSettings(_Settings):
     zeropoints: dict[str, float] | None = Field(
         None, description="band -> AB magnitude of 1 count/s, for images in counts"
     )
+    redshift: float | None = Field(None, gt=0, description="of calibrated images that do not say theirs")
     number: int = Field(300, ge=1, description="procedural galaxies to choose from")
 
 
@@ -77,6 +78,9 @@ class MockSettings(_Settings):
     pairs: dict[Split, int] = Field(description="pairs of each split")
     shard: int = Field(100, ge=1, description="pairs per shard")
     catalogue: str | None = Field(None, description="catalogue within --data; our own table when omitted")
+    colours: str | None = Field(
+        None, description="HST stamps within --data: colours for galaxies that lost theirs (EAGLE)"
+    )
     scene: SceneSettings = SceneSettings()
     sources: tuple[SourceSettings, ...] = Field(min_length=1)
     placement: PlacementSettings = PlacementSettings()

@@ -199,6 +199,7 @@ def _galaxy(
     radius, typical = model.population.draw(magnitude, rng)
     redshift = typical if redshift is None else redshift
     pose = Pose.draw(light.face_on, rng)
+    apparent = apparent_radius(light, pose)
     if model.settings.sizes == "physical":
         zoom = light.kpc_per_pixel / _kpc_per_arcsec(redshift)
         if not np.isfinite(zoom):
@@ -207,10 +208,11 @@ def _galaxy(
                 "Set sizes: catalogue, or leave this source out.",
             )  # fmt: skip
     else:
-        zoom = radius / apparent_radius(light, pose)
+        zoom = radius / apparent
     zoom = min(zoom, LARGEST_PIXEL * model.scene.pixel_scale)
     fluxes = model.spectra(light, redshift, magnitude, rng) * flux_from_magnitude(magnitude)
-    return SkySource(light, fluxes, centre, dataclasses.replace(pose, zoom=zoom).matrix, redshift)
+    matrix = dataclasses.replace(pose, zoom=zoom).matrix
+    return SkySource(light, fluxes, centre, matrix, redshift, zoom * apparent)
 
 
 def apparent_radius(light: LightMaps, pose: Pose) -> float:

@@ -67,6 +67,8 @@ class SkySource:
         Linear map of source pixels ``(y, x)`` to arcsec ``(y, x)``; the identity for a point source.
     redshift
         Redshift; 0 for a star.
+    radius
+        Half-light radius in a round aperture, arcsec; 0 for a star.
     """
 
     light: LightMaps | None
@@ -74,6 +76,7 @@ class SkySource:
     centre: tuple[float, float]
     matrix: Float[np.ndarray, "2 2"]
     redshift: float
+    radius: float = 0.0
 
     @property
     def name(self) -> str:

@@ -111,6 +111,7 @@ def read_eagle(folder: Path, row: dict[str, str]) -> Galaxy:
         id=_name(row),
         lineage=lineage(row),
         absolute=False,
+        face_on=True,
     )
 
 

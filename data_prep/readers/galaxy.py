@@ -28,6 +28,8 @@ class Galaxy:
         Name of the object that this is one snapshot or view of; splits go by lineage.
     absolute
         Whether `light` is calibrated.
+    face_on
+        Whether the galaxy is seen face-on, so that it may be inclined by squeezing its image.
     """
 
     bands: tuple[str, ...]
@@ -37,6 +39,7 @@ class Galaxy:
     id: str
     lineage: str
     absolute: bool
+    face_on: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

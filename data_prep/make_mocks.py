@@ -1,0 +1,137 @@
+"""One pair: a galaxy and what lies around it, as a true scene and as every survey of a configuration sees it.
+
+A pair is a pure function of (galaxy, configuration, seed): its random numbers are seeded by the seed, the
+galaxy's name and the view, which is the number of the pair within its split. One stream of them serves the
+sky, and each survey has its own, so that a survey that is added to a configuration leaves sky and other
+images as they were.
+"""
+
+import functools
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+from astropy.coordinates import SkyCoord
+
+from data_prep.cameras import observe_sky
+from data_prep.colour_library import ColourLibrary
+from data_prep.colours import spectra
+from data_prep.galaxies import Galaxies
+from data_prep.mock_config import MockSettings
+from data_prep.placement import SkyModel, draw_sky
+from data_prep.population import Population
+from data_prep.readers.hst import read_colours
+from data_prep.rendering import render_truth
+from data_prep.sky import LightMaps, Sky, SkySource
+from data_prep.splits import SPLITS
+from data_prep.stars import stellar_spectrum
+from data_prep.survey_psfs import draw_psfs
+from synergy.frame import Frame
+from synergy.io.pairs import Pair
+
+FIELD = SkyCoord(269.73 * u.deg, 66.02 * u.deg)
+"""Where mocks lie on the sky: the Euclid Deep Field North."""
+
+
+def make_pair(settings: MockSettings, data: Path | None, split: str, number: int) -> Pair:
+    """Make one pair.
+
+    Parameters
+    ----------
+    settings
+        The configuration.
+    data
+        Folder of the real data; None if the configuration needs none.
+    split
+        Name of the split.
+    number
+        Number of the pair within its split.
+
+    Returns
+    -------
+    Pair
+        Truth, observations and sources.
+
+    Raises
+    ------
+    InputError
+        If data are missing or unusable.
+    """
+    scene = settings.scene
+    main, rng = _main(settings, data, split, number)
+    sky = draw_sky(main, _model(settings, data, split), rng)
+    frame = Frame.tangent(FIELD, (scene.side, scene.side), scene.pixel_scale)
+    truth = render_truth(sky, frame).astype(np.float32)
+    observations = []
+    for survey, own in zip(settings.surveys, rng.spawn(len(settings.surveys)), strict=True):
+        psfs = draw_psfs(survey, data, own)
+        observations += observe_sky(sky, frame, survey, psfs, own)
+    return Pair(
+        id=f"{'empty' if main is None else main.id}#{number}",
+        seed=settings.seed,
+        split=split,
+        bands=scene.bands,
+        truth=truth,
+        frame=frame,
+        observations=tuple(observations),
+        sources=tuple(_row(source, sky, frame) for source in sky.sources),
+    )
+
+
+def _main(
+    settings: MockSettings, data: Path | None, split: str, number: int
+) -> tuple[LightMaps | None, np.random.Generator]:
+    """Return the galaxy that a pair is about, and the pair's random numbers."""
+    choice = np.random.default_rng([settings.seed, SPLITS.index(split), number])
+    candidate = _galaxies(settings, data).draw(split, choice)
+    name = int.from_bytes(hashlib.sha256(candidate.id.encode()).digest()[:8], "big")
+    rng = np.random.default_rng([settings.seed, name, SPLITS.index(split), number])
+    if rng.random() < settings.placement.empty:
+        return None, rng
+    return candidate.light(), rng
+
+
+@functools.lru_cache(maxsize=4)
+def _galaxies(settings: MockSettings, data: Path | None) -> Galaxies:
+    return Galaxies.of(settings, data)
+
+
+@functools.lru_cache(maxsize=4)
+def _library(settings: MockSettings, data: Path | None) -> ColourLibrary | None:
+    if settings.colours is None or data is None:
+        return None
+    return ColourLibrary(tuple(read_colours(data / settings.colours)))
+
+
+@functools.lru_cache(maxsize=8)
+def _model(settings: MockSettings, data: Path | None, split: str) -> SkyModel:
+    bands, library, galaxies = settings.scene.bands, _library(settings, data), _galaxies(settings, data)
+    catalogue = settings.catalogue
+    return SkyModel(
+        scene=settings.scene,
+        settings=settings.placement,
+        population=Population.shipped()
+        if catalogue is None or data is None
+        else Population.read(data / catalogue),
+        neighbours=lambda rng: galaxies.draw(split, rng).light(),
+        spectra=lambda light, redshift, magnitude, rng: spectra(
+            light, bands, redshift, rng, library, magnitude
+        ),
+        stars=lambda rng: stellar_spectrum(bands, rng),
+    )
+
+
+def _row(source: SkySource, sky: Sky, frame: Frame) -> dict[str, Any]:
+    """Describe a source: name, redshift, place (scene pixels), half-light radius (arcsec), fluxes (nJy)."""
+    y, x = ((n - 1) / 2 + c / frame.pixel_scale for n, c in zip(frame.shape, source.centre, strict=True))
+    totals = source.fluxes.sum(axis=0)
+    return {
+        "name": source.name,
+        "redshift": float(source.redshift),
+        "y": float(y),
+        "x": float(x),
+        "radius": float(source.radius),
+        "fluxes": {band: float(flux) for band, flux in zip(sky.bands, totals, strict=True)},
+    }
