@@ -1,4 +1,4 @@
-"""The command line: ``synergy demo``, ``train``, ``reconstruct`` and ``info``.
+"""The command line: ``synergy demo``, ``train``, ``reconstruct``, ``info`` and ``fetch``.
 
 Every verb is a few lines around a library function; what takes long to import is imported inside the verb,
 so that ``synergy --help`` answers at once. Bad input ends with a message on standard error, exit status 2
@@ -187,6 +187,41 @@ def info(
             table.add_row(key, value)
         out.print(table, markup=False, highlight=False)
         out.print()
+
+
+@app.command()
+def fetch(
+    subhalos: Annotated[
+        str, typer.Argument(help="Numbers such as 12,20-29, or a text or CSV file of numbers.")
+    ],
+    out_dir: Annotated[Path, typer.Option("--out", help="Directory for the files.")],
+    simulation: Annotated[str, typer.Option(help="Simulation, such as TNG50-1.")],
+    snapshot: Annotated[int, typer.Option(min=0, help="Snapshot, such as 95.")],
+    product: Annotated[
+        str, typer.Option(help="'sdss', 'hsc', or an address with {simulation}, {snapshot} and {subhalo}.")
+    ] = "sdss",
+    rate: Annotated[float, typer.Option(min=0.01, help="Most requests per second.")] = 2.0,
+    api: Annotated[str | None, typer.Option(help="Address of another TNG interface.")] = None,
+) -> None:
+    """Fetch simulated galaxies from IllustrisTNG (key in TNG_API_KEY); run again to go on."""
+    from data_prep.download import Politeness
+    from data_prep.fetch import API, fetch_tng, read_subhalos
+
+    with _progress() as progress:
+        done = fetch_tng(
+            read_subhalos(subhalos),
+            out_dir,
+            simulation,
+            snapshot,
+            product=product,
+            api=api or API,
+            politeness=Politeness(rate=rate),
+            progress=progress,
+        )
+    out.print(f"fetched: {done.new}, there already: {done.kept}, in {out_dir}", highlight=False)
+    if done.missing:
+        more = ", ..." if len(done.missing) > 3 else ""
+        out.print(f"missing: {len(done.missing)} ({', '.join(done.missing[:3])}{more})", highlight=False)
 
 
 def parse_center(text: str) -> "SkyCoord":
