@@ -5,15 +5,13 @@ with the manifest ``observations.yaml`` (so that ``synergy reconstruct observati
 ``comparison.png`` (beside simpler methods) and ``comparison.ecsv`` (the numbers).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import astropy.units as u
 import numpy as np
 import rich.table
-import yaml
 from astropy.coordinates import SkyCoord
-from astropy.io import fits
 from astropy.table import Table
 from jaxtyping import Float
 from rich.box import SIMPLE_HEAD
@@ -25,7 +23,8 @@ from synergy.baselines.upsample import upsample
 from synergy.baselines.wiener import wiener
 from synergy.errors import InputError
 from synergy.frame import Frame
-from synergy.io.atomic import replacing, write_bytes
+from synergy.io.atomic import replacing
+from synergy.io.export import write_observations, write_truth
 from synergy.metrics.calibration import coverage
 from synergy.metrics.image import nmse
 from synergy.metrics.photometry import total_flux_error
@@ -37,7 +36,6 @@ from synergy.priors.diffusion import load_prior
 from synergy.reconstruct import reconstruct
 from synergy.sampling.transfer import effective_transfer
 from synergy.survey import SCENE_BANDS, get_band
-from synergy.units import NJY_ZEROPOINT
 
 SIZE, PIXEL_SCALE = 128, 0.05
 
@@ -154,7 +152,7 @@ def run(
     plot_posterior(posterior, observations, out / "posterior.png")
     transfer = effective_transfer(observations, prior, frame, posterior.meta["scale"])
     plot_transfer(transfer, out / "transfer.png")
-    write_truth(truth, frame, out / "truth.fits")
+    write_truth(truth, frame, SCENE_BANDS, out / "truth.fits")
     write_observations(observations, out / "observations.fits")
     scenes = {"posterior mean": posterior.mean, "one draw": posterior.draws[0], "truth": truth}
     plot_comparison(estimates | scenes, out / "comparison.png")
@@ -178,42 +176,6 @@ def printable(table: Table) -> rich.table.Table:
     for row in table:
         printed.add_row(*(form.format(row[name]) for name, _, form in columns))
     return printed
-
-
-def write_truth(truth: Float[np.ndarray, "band y x"], frame: Frame, path: Path) -> None:
-    """Write the true scene as a FITS cube with its bands."""
-    image = fits.ImageHDU(truth.astype(np.float32), header=frame.header(), name="TRUTH")
-    image.header["BUNIT"] = "nJy"
-    bands = fits.BinTableHDU.from_columns(
-        [fits.Column("name", "32A", array=np.array(SCENE_BANDS))], name="BANDS"
-    )
-    with replacing(path) as temporary:
-        fits.HDUList([fits.PrimaryHDU(), image, bands]).writeto(temporary, overwrite=True)
-
-
-def write_observations(observations: Sequence[Observation], path: Path) -> None:
-    """Write images, inverse variances and PSFs to one FITS file, and its manifest beside it."""
-    hdus, images = [fits.PrimaryHDU()], []
-    for observation in observations:
-        name, header = observation.name.upper(), observation.frame.header()
-        hdus.append(fits.ImageHDU(observation.image.astype(np.float32), header=header, name=name))
-        hdus[-1].header["BUNIT"] = "nJy"
-        hdus.append(fits.ImageHDU(observation.ivar.astype(np.float32), header=header, name=f"{name}_IVAR"))
-        hdus.append(fits.ImageHDU(observation.psf.image.astype(np.float32), name=f"{name}_PSF"))
-        images.append(
-            {
-                "band": observation.band,
-                "name": observation.name,
-                "image": {"file": path.name, "hdu": name},
-                "noise": {"ivar": {"file": path.name, "hdu": f"{name}_IVAR"}},
-                "correlated": False,
-                "psf": {"file": path.name, "hdu": f"{name}_PSF", "pixel_scale": observation.psf.pixel_scale},
-                "zeropoint": NJY_ZEROPOINT,
-            }
-        )
-    with replacing(path) as temporary:
-        fits.HDUList(hdus).writeto(temporary, overwrite=True)
-    write_bytes(path.with_suffix(".yaml"), yaml.safe_dump({"images": images}, sort_keys=False).encode())
 
 
 def plot_comparison(scenes: dict[str, Float[np.ndarray, "band y x"]], path: Path) -> None:

@@ -1,7 +1,7 @@
 """Training scenes on disk: HDF5 shards ``scenes-<split>-<number>.h5``, read a crop at a time.
 
 Each shard holds ``scene`` (n, band, y, x), float32 nJy/pixel, with the band names and the pixel scale as
-attributes.
+attributes. Where there are none, the truths of pairs (`synergy.io.pairs`) are scenes, too.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ class SceneShards:
 
     @classmethod
     def open(cls, folder: Path, split: str, limit: int | None = None) -> "SceneShards":
-        """Open all shards of a split.
+        """Open all shards of a split: of scenes, or of pairs where there are none.
 
         Parameters
         ----------
@@ -52,18 +52,20 @@ class SceneShards:
         InputError
             If there are none, one cannot be read, or they disagree in bands, shape or pixel scale.
         """
-        paths = sorted(folder.glob(f"scenes-{split}-*.h5"))[:limit]
+        scenes = sorted(folder.glob(f"scenes-{split}-*.h5"))
+        key = "scene" if scenes else "truth/flux"
+        paths = (scenes or sorted(folder.glob(f"pairs-{split}-*.h5")))[:limit]
         if not paths or (limit is not None and len(paths) < limit):
             raise InputError(
                 folder,
-                f"{len(paths)} files scenes-{split}-*.h5",
+                f"{len(paths)} files scenes-{split}-*.h5 or pairs-{split}-*.h5",
                 f"{limit or 'one'} or more",
                 "Make scenes first: python -m data_prep.make_scenes --help.",
             )
         files, described = [], []
         for path in paths:
             try:
-                data = h5py.File(path, "r")["scene"]
+                data = h5py.File(path, "r")[key]
                 bands = data.file.attrs["bands"]
                 bands = json.loads(bands) if isinstance(bands, str) else [str(b) for b in bands]
                 described.append((tuple(bands), float(data.file.attrs["pixel_scale"]), data.shape[1:]))
@@ -71,7 +73,7 @@ class SceneShards:
                 raise InputError(
                     path,
                     str(error),
-                    "an HDF5 shard with 'scene', 'bands' and 'pixel_scale'",
+                    f"an HDF5 shard with '{key}', 'bands' and 'pixel_scale'",
                     "Delete it and make the scenes again.",
                 ) from error
             if described[-1] != described[0]:
