@@ -26,6 +26,7 @@ import functools
 
 import galsim
 import numpy as np
+import scipy.fft
 from jaxtyping import Bool, Float
 
 from synergy.errors import InputError
@@ -37,6 +38,9 @@ DIAMETER = 1.2
 
 OBSCURATION = 0.3295
 """Radius of Euclid's central obscuration over that of the mirror."""
+
+NEGLIGIBLE = 1.5e-4
+"""Share of a star's peak, at most, that rendering drops with the highest frequencies of a PSF."""
 
 _OFFSET = 0.085
 _STRUTS = ((0.108, -0.597, 79.2), (-0.604, 0.261, 140.1), (0.530, 0.429, 16.8))
@@ -67,16 +71,34 @@ class EffectivePSF:
         Name of the band.
     psf
         The stamp.
-    profile
-        The same surface brightness as a GalSim object of unit flux, in arcsec along the image's pixel axes.
     truncated
         Share of the physical profile's light that the taper removed.
     """
 
     band: str
     psf: PSF
-    profile: galsim.GSObject
     truncated: float
+
+    @property
+    def profile(self) -> galsim.GSObject:
+        """The stamp as a GalSim object of unit flux, in arcsec along the image's pixel axes."""
+        image = galsim.Image(self.psf.image.copy(), scale=self.psf.pixel_scale)
+        return galsim.InterpolatedImage(image, x_interpolant="lanczos15", flux=1.0, gsparams=_GSPARAMS)
+
+    @property
+    def radius(self) -> float:
+        """Arcsec from the centre, along the axes, at which the stamp ends."""
+        return max(self.psf.image.shape) / 2 * self.psf.pixel_scale
+
+    @functools.cached_property
+    def limit(self) -> float:
+        """Frequency in cycles per arcsec beyond which lies no more than `NEGLIGIBLE` of a star's peak."""
+        padded = [scipy.fft.next_fast_len(n) for n in self.psf.image.shape]
+        amplitude = np.abs(scipy.fft.rfft2(self.psf.image, padded)).ravel()
+        radius = np.hypot.outer(np.fft.fftfreq(padded[0]), np.fft.rfftfreq(padded[1])).ravel()
+        outwards = np.argsort(radius)
+        beyond = 1 - np.cumsum(amplitude[outwards]) / amplitude.sum()
+        return float(radius[outwards][np.argmax(beyond <= NEGLIGIBLE)] / self.psf.pixel_scale)
 
 
 def euclid_pupil(size: int = _PUPIL_SIZE, extent: float = _PUPIL_EXTENT) -> Bool[np.ndarray, "y x"]:
@@ -163,10 +185,7 @@ def effective_psf(
     stamp = stamp * _taper(size, scale, radius)
     total = float(stamp.sum())
     psf = PSF.from_stamp(stamp, scale, source=band)
-    profile = galsim.InterpolatedImage(
-        galsim.Image(psf.image.copy(), scale=scale), x_interpolant="lanczos15", flux=1.0, gsparams=_GSPARAMS
-    )
-    return EffectivePSF(band, psf, profile, 1 - total)
+    return EffectivePSF(band, psf, 1 - total)
 
 
 @functools.lru_cache(maxsize=16)

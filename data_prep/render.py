@@ -125,7 +125,7 @@ def render_image(
     Fluxes in nJy/pixel.
     """
     scale = frame.pixel_scale
-    matrix, offset = _tangent_map(scene, frame)
+    matrix, offset = tangent_map(scene, frame)
     sky = _sky(sources, band or psf.band)
     turned = sky.transform(*matrix.ravel()) / abs(np.linalg.det(matrix))
     return _draw(galsim.Convolve(turned, psf.profile, gsparams=_GSPARAMS), frame, scale, offset)
@@ -202,10 +202,20 @@ def _draw(
     return np.array(image.array)
 
 
-def _tangent_map(scene: Frame, frame: Frame) -> tuple[Float[np.ndarray, "2 2"], tuple[float, float]]:
-    """Return the map of arcsec (x, y) in the scene to arcsec in an image, and where the scene's centre falls.
+def tangent_map(scene: Frame, frame: Frame) -> tuple[Float[np.ndarray, "2 2"], tuple[float, float]]:
+    """Return how a scene's axes lie in an image.
 
-    The second value is that centre's offset (x, y) from the image's centre, in image pixels.
+    Parameters
+    ----------
+    scene, frame
+        The two frames.
+
+    Returns
+    -------
+    matrix
+        Map of arcsec (x, y) in the scene to arcsec (x, y) in the image.
+    offset
+        Position (x, y) of the scene's centre from the image's, in image pixels.
     """
     step = 8.0  # pixels: far above the round-off of degrees, far below the curvature of the sky
     middle = (np.array(scene.shape) - 1) / 2
