@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 
 import galsim
 import numpy as np
-from jaxtyping import Complex64, Float, Float32, Int
+from jaxtyping import Complex64, Complex128, Float, Float32, Int
 
 from data_prep.psfs import EffectivePSF
 from data_prep.render import tangent_map
@@ -35,7 +35,7 @@ _MODEL_LIMIT = 0.8
 _MODEL_RADIUS = 5.0
 """Scene pixels at which the model PSF ends: 1e-7 of its peak."""
 
-_STEPS_PER_OCTAVE = 4
+_STEPS_PER_OCTAVE = 8
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -189,11 +189,19 @@ def _phases(
     grid: _Grid, y: Float[np.ndarray, " y"], x: Float[np.ndarray, " x"]
 ) -> tuple[Complex64[np.ndarray, "y ky"], Float32[np.ndarray, "kx2 x"]]:
     """Return the matrices of the inverse transform: complex rows, and columns that act on (real, imaginary)."""
-    along_y = np.exp(2j * np.pi / grid.period * np.outer(y, np.arange(-grid.steps, grid.steps + 1)))
-    along_x = np.exp(2j * np.pi / grid.period * np.outer(np.arange(grid.steps + 1), x))
+    along_y = np.conj(_powers(y / grid.period, grid.steps)).T
+    along_y = np.concatenate([along_y[:, :0:-1], along_y.conj()], axis=1)
+    along_x = _powers(x / grid.period, grid.steps)
     along_x[1:] *= 2  # for the other half of the plane
     pairs = np.stack([along_x.real, -along_x.imag], axis=1).reshape(-1, len(x))
     return along_y.astype(np.complex64), pairs.astype(np.float32)
+
+
+def _powers(turns: Float[np.ndarray, " n"], steps: int) -> Complex128[np.ndarray, "k n"]:
+    """Return exp(2 pi i k turns) for k up to `steps`, by multiplication."""
+    factors = np.tile(np.exp(2j * np.pi * turns), (steps + 1, 1))
+    factors[0] = 1
+    return np.multiply.accumulate(factors)
 
 
 def _sampled(
@@ -207,7 +215,7 @@ def _sampled(
     return rows.view(np.float32) @ along_x * np.float32((scale / grid.period) ** 2)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=512)
 def _psf_transfer(psf: EffectivePSF, grid: _Grid) -> Complex64[np.ndarray, " k"]:
     return _transfer(psf.profile, grid)
 
