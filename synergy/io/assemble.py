@@ -18,6 +18,7 @@ from synergy.errors import InputError
 from synergy.frame import Frame
 from synergy.io.images import Plane, Window, bits_set, ivar_from
 from synergy.io.noise import CalibratedNoise, allow_for_correlation, independent, measured, noise_from_sky
+from synergy.io.resampled import interpolation_variance
 from synergy.io.stamps import OFF_CENTRE, centred, centroid, low_passed
 from synergy.observation import Observation
 from synergy.psf import PSF
@@ -70,6 +71,9 @@ class ImageSpec:
         Cycles per arcsec beyond which the stamp of a resampled image holds nothing real, and is low-passed.
     psf_reach
         Arcsec from the centre of the stamp within which its pixels are used for that.
+    native_scale, exposures
+        For an image interpolated from native pixels onto its grid: their size in arcsec and the number of
+        exposures averaged (`synergy.io.resampled`). None for an image on its own pixels.
     notes
         What a user must know about images of this kind.
     """
@@ -93,6 +97,8 @@ class ImageSpec:
     recover: str | None = None
     psf_limit: float = math.inf
     psf_reach: float = math.inf
+    native_scale: float | None = None
+    exposures: int = 4
     notes: tuple[str, ...] = ()
 
 
@@ -131,6 +137,12 @@ def assemble(spec: ImageSpec, center: SkyCoord | None = None, size: float | None
     noise = _read_noise(spec, image, bad, outer, max(2, round(psf.fwhm / whole.pixel_scale)))
     bad |= noise.ivar == 0
     _require_data(bad[inner], spec, "in the image" if size is None else "in the cutout")
+    ivar, phase_variance = noise.ivar, None
+    if spec.native_scale is not None:
+        native = spec.native_scale / whole.pixel_scale
+        added = interpolation_variance(image, bad, native, spec.exposures)
+        ivar = np.where(bad, 0.0, 1.0 / (1.0 / np.where(bad, 1.0, ivar) + added))
+        phase_variance = None if noise.correlation is None else added[inner]
     meta = {
         "file": str(spec.image),
         "zeropoint": _zeropoint(spec),
@@ -141,13 +153,14 @@ def assemble(spec: ImageSpec, center: SkyCoord | None = None, size: float | None
         name=spec.name,
         band=spec.band,
         image=image[inner],
-        ivar=noise.ivar[inner],
+        ivar=ivar[inner],
         mask=bad[inner],
         psf=psf,
         frame=frame,
         response_error=math.hypot(spec.calibration_error, psf_error),
         positions=frame.positions() if spec.distorted else None,
         correlation=noise.correlation,
+        independent=phase_variance,
         meta=meta,
     )
 

@@ -16,8 +16,10 @@ What the real files taught (three Q1 cutouts, measured):
   bands has modes far below the likelihood's power floor: their pure noise has a chi2 per pixel below one
   (``meta["expected_chi2"]``).
 - *Model errors of resampled images.* Resampling smooths the native pixels by a kernel that depends on the
-  sub-pixel phase; the stamps are one average of it. Where a source is bright this exceeds the noise of the
-  modes that resampling made quiet: `RESAMPLED_ERROR` of the image is added to the noise, as independent.
+  sub-pixel phase; the stamps are one average of it. Around nuclei this exceeds the noise of the modes that
+  resampling made quiet, and shows as a pattern along the native pixels: what is expected of it is added to
+  the noise (`synergy.io.resampled`), as independent; and so is `RESAMPLED_ERROR` of the image, for the
+  stamps of NISP and ground bands.
 - *Beyond the native Nyquist frequency* (`NATIVE_NYQUIST`) resampled images hold neither sky nor noise, and
   their stamps what is left of interpolation. A quiet mode and a spurious response together would pass for
   information: stamps are low-passed there.
@@ -58,8 +60,20 @@ NATIVE_NYQUIST = {
 """Cycles per arcsec that the pixels before resampling could hold: 0.3 arcsec dithered to 0.15 for NISP, 0.187
 for MegaCam, 0.168 for HSC, 0.263 for DECam."""
 
+NATIVE_SCALE = {
+    "VIS": 0.1,
+    "NIR": 0.3,
+    "MEGACAM": 0.187,
+    "CFIS": 0.187,
+    "HSC": 0.168,
+    "WISHES": 0.168,
+    "DES": 0.263,
+    "DECAM": 0.263,
+}
+"""Arcsec per pixel of the exposures."""
+
 RESAMPLED_ERROR = 0.02
-"""Relative model error of pixels of resampled images."""
+"""Relative error of the stamps of NISP and ground bands."""
 
 _IMAGE = re.compile(r"(?P<band>.+)_(FLUX|BGSUB)$")
 _INSTRUMENTS = {
@@ -149,6 +163,7 @@ def mer_images(path: Path) -> list[ImageSpec]:
                 psf_limit=math.inf if vis else NATIVE_NYQUIST[label.upper().split("_")[0]],
                 recover=band if vis else None,
                 psf_reach=VIS_PSF_REACH if vis else math.inf,
+                native_scale=NATIVE_SCALE[label.upper().split("_")[0]],
                 notes=() if vis else (_RESAMPLED_NOTE,),
             )
         )

@@ -70,7 +70,10 @@ def test_reads_flux_noise_mask_and_psf(tmp_path):
     assert h.image.dtype == np.dtype("=f8")
     assert {tuple(p) for p in np.argwhere(h.mask)} == {(3, 4), (5, 6), (7, 8)}
     assert (h.ivar[h.mask] == 0).all()
-    np.testing.assert_allclose(h.ivar[good] * h.meta["variance_inflation"], (0.5 * unit) ** -2, rtol=1e-5)
+    variance = 1 / h.ivar[good] / h.meta["variance_inflation"] / (0.5 * unit) ** 2
+    np.testing.assert_array_less(1 - 1e-5, variance)  # interpolation adds to it where the image is curved
+    assert np.mean(variance > 1 + 1e-5) < 0.15
+    assert variance.max() > 1.01
     assert h.meta["variance_inflation"] == pytest.approx(1.0, abs=0.2)
     assert h.psf.image.sum() == pytest.approx(1.0)
     assert any("sums to 0.97" in note for note in h.meta["notes"])
