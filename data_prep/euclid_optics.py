@@ -76,13 +76,11 @@ def diffraction(band: str) -> galsim.GSObject:
     pupil = galsim.Image(euclid_pupil().astype(float), scale=_PUPIL_EXTENT / _PUPIL_SIZE)
     low, high = PASSBANDS[band]
     wavelengths = low + (high - low) * (np.arange(5) + 0.5) / 5
-    return galsim.Sum(
-        [diffraction_at(wavelength, pupil) / len(wavelengths) for wavelength in wavelengths],
-        gsparams=_GSPARAMS,
-    )
+    parts = [diffraction_at(wavelength, pupil, 1 / len(wavelengths)) for wavelength in wavelengths]
+    return galsim.Sum(parts, gsparams=_GSPARAMS)
 
 
-def diffraction_at(wavelength: float, pupil: galsim.Image) -> galsim.GSObject:
+def diffraction_at(wavelength: float, pupil: galsim.Image, flux: float = 1.0) -> galsim.GSObject:
     """Return the diffraction pattern of a pupil at one wavelength.
 
     Parameters
@@ -91,6 +89,8 @@ def diffraction_at(wavelength: float, pupil: galsim.Image) -> galsim.GSObject:
         nm.
     pupil
         Where the telescope is open, with its scale in metres per pixel.
+    flux
+        Flux of the result.
     """
     aperture = galsim.Aperture(diam=DIAMETER, lam=wavelength, pupil_plane_im=pupil, gsparams=_GSPARAMS)
-    return galsim.OpticalPSF(lam=wavelength, diam=DIAMETER, aper=aperture, gsparams=_GSPARAMS)
+    return galsim.OpticalPSF(lam=wavelength, diam=DIAMETER, aper=aperture, gsparams=_GSPARAMS, flux=flux)

@@ -2,12 +2,7 @@ r"""Effective PSFs of mock images: telescope, atmosphere, detector and pixel, dr
 
 *Euclid* is diffraction limited (`data_prep.euclid_optics`).
 
-*Ground based* bands see through Kolmogorov turbulence and a telescope: a Kolmogorov profile, a Gaussian for
-optics, dome and camera, both slightly sheared, times the pixel. The diffraction of a mirror of 4 to 8 m (0.03"
-to 0.015") is invisible beside them. A survey's seeing is the FWHM of the two together. Turbulence scales as
-:math:`\lambda^{-1/5}`, and the surveys' seeing per band already does, or says in which conditions each band is
-observed; so a night that is better or worse than usual multiplies the seeing of all its bands by one
-factor, drawn log-normally.
+*Ground based* bands see through the atmosphere (`data_prep.seeing`). The pixel closes the chain.
 
 The wings of an obscured aperture fall as slowly as 1/r in enclosed light: holding 99.7 % of it takes a
 radius beyond 13" in VIS and 30" in H, wider than any cutout. Light that far out is indistinguishable from
@@ -16,16 +11,11 @@ unit sum. What that removes is recorded in `EffectivePSF.truncated` (0.3 % of th
 large enough; 1 to 2 % from the ground, 2 to 5 % for Euclid at the default 3"), images and likelihood share
 the tapered profile exactly, and nothing else is lost.
 
-References
-----------
-Fried 1966, JOSA 56, 1372 (seeing and wavelength); Jones, SMTN-002 (Rubin: telescope 0.25", design 0.08",
-camera 0.30"); Miyazaki et al. 2018, PASJ 70, S1 (HSC: below 0.2"); Flaugher et al. 2015, AJ 150, 150 (DECam);
-Rowe et al. 2015, A&C 10, 121 (GalSim).
+Reference: Rowe et al. 2015, A&C 10, 121 (GalSim).
 """
 
 import dataclasses
 import functools
-from collections.abc import Sequence
 
 import galsim
 import numpy as np
@@ -33,18 +23,13 @@ import scipy.fft
 from jaxtyping import Float
 
 from data_prep.euclid_optics import JITTER, PASSBANDS, diffraction
+from data_prep.seeing import Seeing, on_ground
 from synergy.errors import InputError
 from synergy.psf import PSF
 from synergy.survey import get_band
 
 NEGLIGIBLE = 1.5e-4
 """Share of a star's peak, at most, that rendering drops with the highest frequencies of a PSF."""
-
-TELESCOPE = {"lsstcam": 0.40, "hsc": 0.2, "decam": 0.35, "megacam": 0.35, "sdss": 0.5}
-"""Camera -> FWHM in arcsec of its optics, dome and detectors; those after HSC are assumed."""
-
-ELLIPTICITY = 0.012
-"""Standard deviation of either component of a ground-based PSF's shear."""
 
 _STAMP_SCALE = {"euclid.vis": 0.025}
 _GSPARAMS = galsim.GSParams(
@@ -92,59 +77,6 @@ class EffectivePSF:
         return float(radius[outwards][np.argmax(beyond <= NEGLIGIBLE)] / self.psf.pixel_scale)
 
 
-@dataclasses.dataclass(frozen=True)
-class Seeing:
-    """What the atmosphere and the telescope do to a ground-based image.
-
-    Parameters
-    ----------
-    fwhm
-        FWHM of both in arcsec, without the pixel.
-    telescope
-        FWHM of the telescope's part in arcsec.
-    shear
-        Reduced shear ``(g1, g2)`` along the image's pixel axes.
-    """
-
-    fwhm: float
-    telescope: float = 0.0
-    shear: tuple[float, float] = (0.02, -0.01)
-
-    @property
-    def profile(self) -> galsim.GSObject:
-        """The PSF before the pixel, of unit flux."""
-        atmosphere = galsim.Kolmogorov(fwhm=float(np.sqrt(self.fwhm**2 - self.telescope**2)))
-        parts = [atmosphere, galsim.Gaussian(fwhm=self.telescope)] if self.telescope else [atmosphere]
-        g1, g2 = self.shear
-        return galsim.Convolve(parts, gsparams=_GSPARAMS).shear(g1=g1, g2=g2)
-
-
-def draw_seeing(bands: Sequence[str], scatter: float, rng: np.random.Generator) -> dict[str, Seeing]:
-    """Draw the conditions in which one camera takes its images.
-
-    Parameters
-    ----------
-    bands
-        Its bands, ground based.
-    scatter
-        Standard deviation of the logarithm of the seeing, which all bands share.
-    rng
-        Random numbers; as many are used for any bands and scatter.
-    """
-    factor = float(np.exp(scatter * rng.standard_normal()))
-    g1, g2 = (float(g) for g in ELLIPTICITY * rng.standard_normal(2))
-    seeing = {}
-    for band in bands:
-        telescope, usual = TELESCOPE[get_band(band).instrument], get_band(band).psf_fwhm
-        seeing[band] = Seeing(max(usual * factor, 1.1 * telescope), telescope, (g1, g2))
-    return seeing
-
-
-def on_ground(band: str) -> bool:
-    """Return whether a band is observed through the atmosphere."""
-    return get_band(band).instrument in TELESCOPE
-
-
 def physical_psf(band: str, seeing: Seeing | None = None) -> galsim.GSObject:
     """Return the effective PSF before the taper, as GalSim composes it from its parts.
 
@@ -189,8 +121,8 @@ def effective_psf(
     radius
         Arcsec at which the wings end.
     stamp_scale
-        Arcsec per pixel of the stamp, fine enough for the PSF to hold no power beyond its Nyquist limit; 0.025
-        for VIS and 0.05 otherwise when omitted.
+        Arcsec per pixel of the stamp, fine enough for the PSF to hold no power beyond its Nyquist limit;
+        0.025 for VIS and 0.05 otherwise when omitted.
     """
     scale = stamp_scale or _STAMP_SCALE.get(band, 0.05)
     size = 2 * round(radius / scale) + 1
@@ -199,9 +131,7 @@ def effective_psf(
     return tapered(stamp, scale, radius, band)
 
 
-def tapered(
-    stamp: Float[np.ndarray, "y x"], pixel_scale: float, radius: float, band: str
-) -> EffectivePSF:
+def tapered(stamp: Float[np.ndarray, "y x"], pixel_scale: float, radius: float, band: str) -> EffectivePSF:
     """Return a PSF whose wings end at a radius.
 
     Parameters

@@ -1,4 +1,4 @@
-r"""Skies seen through PSFs, noise-free: a small product in Fourier space per source, one inverse transform per band.
+r"""Skies seen through PSFs, noise-free: a small product in Fourier space for each source.
 
 An image holds samples at pixel centres of the sky convolved with the effective PSF, times the pixel area. For
 one source at `c`, whose maps :math:`m` with transforms :math:`M_m` (`data_prep.spectra`) are placed by the
@@ -6,12 +6,12 @@ matrix `A` and have the fluxes :math:`f_{mb}` in band `b`, that is
 
 .. math:: I_b(x) = s^2 \sum_k \Delta k^2\, e^{2\pi i\, k\cdot(x - c)}\, P_b(k) \sum_m f_{mb} M_m(A^T k),
 
-with `s` the pixel scale and :math:`P_b` the transform of the PSF, drawn by GalSim. What it costs is set by the
-source: the frequencies end where the PSF ends (undersampled images need no folding: the sum is evaluated at
-their pixels, whatever those are), and their spacing is one over the smallest period that holds the pixels that
-the source can reach. The maps are interpolated once for all bands; the sum is two products with matrices of
-phases, which puts pixels anywhere. Nothing here uses `synergy.operators`: the likelihood and the mocks are
-two independent codes.
+with `s` the pixel scale and :math:`P_b` the transform of the PSF, drawn by GalSim. What it costs is set by
+the source: the frequencies end where the PSF ends (undersampled images need no folding: the sum is
+evaluated at their pixels, whatever those are), and their spacing is one over the smallest period that holds
+the pixels that the source can reach. The maps are interpolated once for all bands; the sum is two products
+with matrices of phases, which puts pixels anywhere. Nothing here uses `synergy.operators`: the likelihood
+and the mocks are two independent codes.
 """
 
 import dataclasses
@@ -58,7 +58,7 @@ class _Reach:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Placed:
-    """A source before a PSF: its transforms, and the pixels that it reaches with the phases that put it there."""
+    """A source before a PSF: its transforms, the pixels that it reaches, and the phases that put it there."""
 
     source: SkySource
     grid: _Grid
@@ -188,7 +188,7 @@ def _grid(period: float, limit: float) -> _Grid:
 def _phases(
     grid: _Grid, y: Float[np.ndarray, " y"], x: Float[np.ndarray, " x"]
 ) -> tuple[Complex64[np.ndarray, "y ky"], Float32[np.ndarray, "kx2 x"]]:
-    """Return the matrices of the inverse transform: complex rows, and columns that act on (real, imaginary)."""
+    """Return the matrices of the inverse transform: of rows, complex, and of columns, on (real, imaginary)."""
     along_y = np.conj(_powers(y / grid.period, grid.steps)).T
     along_y = np.concatenate([along_y[:, :0:-1], along_y.conj()], axis=1)
     along_x = _powers(x / grid.period, grid.steps)

@@ -5,8 +5,8 @@ GalSim's quintic kernel `q`: what ``galsim.InterpolatedImage`` draws. Its transf
 
 .. math:: M(\kappa) = \hat q(\kappa_y)\, \hat q(\kappa_x) \sum_p m_p\, e^{-2\pi i\, \kappa\cdot p}.
 
-An image that is turned, sheared and shrunk asks for the sum at frequencies that are no grid in the map's axes.
-GalSim interpolates a fourfold padded transform with 36 neighbours, one map at a time. Here it is a
+An image that is turned, sheared and shrunk asks for the sum at frequencies that are no grid in the map's
+axes. GalSim interpolates a fourfold padded transform with 36 neighbours, one map at a time. Here it is a
 non-uniform Fourier transform (Dutt & Rokhlin 1993; kernel of Barnett, Magland & af Klinteberg 2019): the map
 is divided by the transform of the short kernel that will interpolate its twofold padded transform, which
 leaves an error of 3e-5 of the flux with 25 neighbours. The weights are worked out once per frequency for all
