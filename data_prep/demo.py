@@ -17,8 +17,9 @@ from jaxtyping import Float
 from rich.box import SIMPLE_HEAD
 
 from data_prep.demo_scene import make_scene
+from data_prep.exposures import observe
 from data_prep.psfs import effective_psf
-from data_prep.render import image_frame, observe, render_image, render_truth
+from data_prep.render import image_frame, render_image, render_truth
 from synergy.baselines.upsample import upsample
 from synergy.baselines.wiener import wiener
 from synergy.errors import InputError

@@ -1,12 +1,8 @@
-"""Effective PSFs of mock images: telescope, atmosphere, detector and pixel, drawn by GalSim.
+r"""Effective PSFs of mock images: telescope, atmosphere, detector and pixel, drawn by GalSim.
 
-*Euclid* is diffraction limited: the pupil (measured on the telescope's pupil image: 1.2 m, a central
-obscuration of 0.33 of the radius that sits 8.5 % off the axis, three struts of 12 mm that run past the
-centre) is Fourier transformed at five wavelengths across the passband; a Gaussian stands for jitter, charge
-diffusion and optical aberrations; the pixel closes the chain. The Gaussian's width is set so that the
-effective FWHM is near the published one: 0.164" for VIS and 0.48" to 0.49" for NISP.
+*Euclid* is diffraction limited (`data_prep.euclid_optics`).
 
-*Ground based* bands have a Kolmogorov profile of the survey's seeing, slightly elliptical, times the pixel.
+*Ground based* bands see through the atmosphere (`data_prep.seeing`). The pixel closes the chain.
 
 The wings of an obscured aperture fall as slowly as 1/r in enclosed light: holding 99.7 % of it takes a
 radius beyond 13" in VIS and 30" in H, wider than any cutout. Light that far out is indistinguishable from
@@ -15,10 +11,7 @@ unit sum. What that removes is recorded in `EffectivePSF.truncated` (0.3 % of th
 large enough; 1 to 2 % from the ground, 2 to 5 % for Euclid at the default 3"), images and likelihood share
 the tapered profile exactly, and nothing else is lost.
 
-References
-----------
-Racca et al. 2016, SPIE 9904 and Laureijs et al. 2011 (telescope); Schirmer et al. 2022, A&A 662, A92 (NISP
-passbands); Euclid Collaboration: Cropper et al. 2024 (VIS); Rowe et al. 2015, A&C 10, 121 (GalSim).
+Reference: Rowe et al. 2015, A&C 10, 121 (GalSim).
 """
 
 import dataclasses
@@ -26,32 +19,19 @@ import functools
 
 import galsim
 import numpy as np
-from jaxtyping import Bool, Float
+import scipy.fft
+from jaxtyping import Float
 
+from data_prep.euclid_optics import JITTER, PASSBANDS, diffraction
+from data_prep.seeing import Seeing, on_ground
 from synergy.errors import InputError
 from synergy.psf import PSF
 from synergy.survey import get_band
 
-DIAMETER = 1.2
-"""Euclid's primary mirror, metres."""
+NEGLIGIBLE = 1.5e-4
+"""Share of a star's peak, at most, that rendering drops with the highest frequencies of a PSF."""
 
-OBSCURATION = 0.3295
-"""Radius of Euclid's central obscuration over that of the mirror."""
-
-_OFFSET = 0.085
-_STRUTS = ((0.108, -0.597, 79.2), (-0.604, 0.261, 140.1), (0.530, 0.429, 16.8))
-_STRUT_WIDTH = 0.02
-_PUPIL_EXTENT, _PUPIL_SIZE = 2.4, 640
-
-_PASSBANDS = {
-    "euclid.vis": (540, 910),
-    "euclid.Y": (950, 1212),
-    "euclid.J": (1168, 1567),
-    "euclid.H": (1522, 2021),
-}
-_JITTER = {"euclid.vis": 0.092, "euclid.Y": 0.345, "euclid.J": 0.337, "euclid.H": 0.321}
 _STAMP_SCALE = {"euclid.vis": 0.025}
-
 _GSPARAMS = galsim.GSParams(
     folding_threshold=2e-3, maxk_threshold=1e-5, kvalue_accuracy=1e-6, maximum_fft_size=16384
 )
@@ -67,41 +47,37 @@ class EffectivePSF:
         Name of the band.
     psf
         The stamp.
-    profile
-        The same surface brightness as a GalSim object of unit flux, in arcsec along the image's pixel axes.
     truncated
         Share of the physical profile's light that the taper removed.
     """
 
     band: str
     psf: PSF
-    profile: galsim.GSObject
     truncated: float
 
+    @property
+    def profile(self) -> galsim.GSObject:
+        """The stamp as a GalSim object of unit flux, in arcsec along the image's pixel axes."""
+        image = galsim.Image(self.psf.image.copy(), scale=self.psf.pixel_scale)
+        return galsim.InterpolatedImage(image, x_interpolant="lanczos15", flux=1.0, gsparams=_GSPARAMS)
 
-def euclid_pupil(size: int = _PUPIL_SIZE, extent: float = _PUPIL_EXTENT) -> Bool[np.ndarray, "y x"]:
-    """Return where Euclid's entrance pupil is open.
+    @property
+    def radius(self) -> float:
+        """Arcsec from the centre, along the axes, at which the stamp ends."""
+        return max(self.psf.image.shape) / 2 * self.psf.pixel_scale
 
-    Parameters
-    ----------
-    size
-        Side of the image in pixels.
-    extent
-        Side of the image in metres.
-    """
-    axis = (np.arange(size) - (size - 1) / 2) * (extent / size) / (DIAMETER / 2)
-    x, y = np.meshgrid(axis, axis)
-    is_open = (np.hypot(x, y) < 1) & (np.hypot(x, y - _OFFSET) > OBSCURATION)
-    for x0, y0, degrees in _STRUTS:
-        c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-        along, across = (x - x0) * c + (y - y0) * s, (y - y0) * c - (x - x0) * s
-        is_open &= (np.abs(along) > 0.45) | (np.abs(across) > _STRUT_WIDTH / 2)
-    return is_open
+    @functools.cached_property
+    def limit(self) -> float:
+        """Frequency in cycles per arcsec beyond which lies no more than `NEGLIGIBLE` of a star's peak."""
+        padded = [scipy.fft.next_fast_len(n) for n in self.psf.image.shape]
+        amplitude = np.abs(scipy.fft.rfft2(self.psf.image, padded)).ravel()
+        radius = np.hypot.outer(np.fft.fftfreq(padded[0]), np.fft.rfftfreq(padded[1])).ravel()
+        outwards = np.argsort(radius)
+        beyond = 1 - np.cumsum(amplitude[outwards]) / amplitude.sum()
+        return float(radius[outwards][np.argmax(beyond <= NEGLIGIBLE)] / self.psf.pixel_scale)
 
 
-def physical_psf(
-    band: str, seeing: float | None = None, shear: tuple[float, float] = (0.0, 0.0)
-) -> galsim.GSObject:
+def physical_psf(band: str, seeing: Seeing | None = None) -> galsim.GSObject:
     """Return the effective PSF before the taper, as GalSim composes it from its parts.
 
     Parameters
@@ -109,9 +85,7 @@ def physical_psf(
     band
         Name of a Euclid or ground-based band.
     seeing
-        FWHM of the atmosphere in arcsec; the survey's when omitted. Ground-based bands only.
-    shear
-        Reduced shear ``(g1, g2)`` of the profile in pixel axes, before the pixel.
+        Conditions; the survey's FWHM when omitted. Ground-based bands only.
 
     Raises
     ------
@@ -119,75 +93,60 @@ def physical_psf(
         If the band has no PSF model here, or Euclid is asked for a seeing.
     """
     pixel_scale = get_band(band).pixel_scale
-    if band.startswith("hst."):
-        raise InputError(band, "no PSF model", "a Euclid or ground-based band", "Use a measured PSF stamp.")
-    if band in _PASSBANDS:
+    if band in PASSBANDS:
         if seeing is not None:
             raise InputError(
-                band, f"a seeing of {seeing} arcsec", "none", "Only ground-based images have a seeing."
+                band, f"a seeing of {seeing.fwhm} arcsec", "none", "Only ground-based images have a seeing."
             )
-        parts = [_diffraction(band), galsim.Gaussian(fwhm=_JITTER[band])]
+        optics = galsim.Convolve([diffraction(band), galsim.Gaussian(fwhm=JITTER[band])], gsparams=_GSPARAMS)
+    elif on_ground(band):
+        optics = (seeing or Seeing(get_band(band).psf_fwhm)).profile
     else:
-        parts = [galsim.Kolmogorov(fwhm=seeing or get_band(band).psf_fwhm)]
-    optics = galsim.Convolve(parts, gsparams=_GSPARAMS).shear(g1=shear[0], g2=shear[1])
+        raise InputError(band, "no PSF model", "a Euclid or ground-based band", "Use a measured PSF stamp.")
     return galsim.Convolve([optics, galsim.Pixel(pixel_scale)], gsparams=_GSPARAMS)
 
 
-@functools.lru_cache(maxsize=128)
+@functools.lru_cache(maxsize=64)
 def effective_psf(
-    band: str, seeing: float | None = None, shear: tuple[float, float] | None = None, radius: float = 3.0
+    band: str, seeing: Seeing | None = None, radius: float = 3.0, stamp_scale: float | None = None
 ) -> EffectivePSF:
     """Return the effective PSF of a mock image.
-
-    The stamp is oversampled (0.025"/pixel for VIS, 0.05" otherwise), so that no PSF here holds power beyond
-    its Nyquist limit.
 
     Parameters
     ----------
     band
         Name of a Euclid or ground-based band.
     seeing
-        FWHM of the atmosphere in arcsec; the survey's when omitted. Ground-based bands only.
-    shear
-        Reduced shear ``(g1, g2)`` in pixel axes; when omitted, none for Euclid and (0.02, -0.01) from the
-        ground.
+        Conditions; the survey's FWHM and a shear of (0.02, -0.01) when omitted. Ground-based bands only.
     radius
         Arcsec at which the wings end.
+    stamp_scale
+        Arcsec per pixel of the stamp, fine enough for the PSF to hold no power beyond its Nyquist limit;
+        0.025 for VIS and 0.05 otherwise when omitted.
     """
-    if shear is None:
-        shear = (0.0, 0.0) if band in _PASSBANDS else (0.02, -0.01)
-    scale = _STAMP_SCALE.get(band, 0.05)
+    scale = stamp_scale or _STAMP_SCALE.get(band, 0.05)
     size = 2 * round(radius / scale) + 1
-    physical = physical_psf(band, seeing, shear)
+    physical = physical_psf(band, seeing)
     stamp = physical.drawImage(nx=size, ny=size, scale=scale, method="no_pixel", dtype=float).array
-    stamp = stamp * _taper(size, scale, radius)
+    return tapered(stamp, scale, radius, band)
+
+
+def tapered(stamp: Float[np.ndarray, "y x"], pixel_scale: float, radius: float, band: str) -> EffectivePSF:
+    """Return a PSF whose wings end at a radius.
+
+    Parameters
+    ----------
+    stamp
+        Surface brightness per stamp pixel of a point source of unit flux, effective.
+    pixel_scale
+        Arcsec per pixel of the stamp.
+    radius
+        Arcsec at which the wings end.
+    band
+        Name of the band.
+    """
+    y, x = ((np.arange(n) - (n - 1) / 2) * pixel_scale for n in stamp.shape)
+    phase = np.clip((np.hypot.outer(y, x) / radius - 0.8) / 0.2, 0, 1)
+    stamp = stamp * (0.5 * (1 + np.cos(np.pi * phase)))
     total = float(stamp.sum())
-    psf = PSF.from_stamp(stamp, scale, source=band)
-    profile = galsim.InterpolatedImage(
-        galsim.Image(psf.image.copy(), scale=scale), x_interpolant="lanczos15", flux=1.0, gsparams=_GSPARAMS
-    )
-    return EffectivePSF(band, psf, profile, 1 - total)
-
-
-@functools.lru_cache(maxsize=16)
-def _diffraction(band: str) -> galsim.GSObject:
-    """Return the optical PSF, the mean over five wavelengths of equal photon number."""
-    low, high = _PASSBANDS[band]
-    pupil = galsim.Image(euclid_pupil().astype(float), scale=_PUPIL_EXTENT / _PUPIL_SIZE)
-    wavelengths = low + (high - low) * (np.arange(5) + 0.5) / 5
-    profiles = []
-    for wavelength in wavelengths:
-        aperture = galsim.Aperture(diam=DIAMETER, lam=wavelength, pupil_plane_im=pupil, gsparams=_GSPARAMS)
-        profiles.append(
-            galsim.OpticalPSF(
-                lam=wavelength, diam=DIAMETER, aper=aperture, gsparams=_GSPARAMS, flux=1 / len(wavelengths)
-            )
-        )
-    return galsim.Sum(profiles, gsparams=_GSPARAMS)
-
-
-def _taper(size: int, pixel_scale: float, radius: float) -> Float[np.ndarray, "y x"]:
-    """Return a round window: 1 out to 0.8 of the radius, a raised cosine down to 0 at the radius."""
-    axis = (np.arange(size) - (size - 1) / 2) * pixel_scale
-    phase = np.clip((np.hypot(axis[:, None], axis) / radius - 0.8) / 0.2, 0, 1)
-    return 0.5 * (1 + np.cos(np.pi * phase))
+    return EffectivePSF(band, PSF.from_stamp(stamp, pixel_scale, source=band), 1 - total)

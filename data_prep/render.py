@@ -1,4 +1,4 @@
-"""Mock images: a list of sources drawn by GalSim, seen through effective PSFs, with the noise of a survey.
+"""Images of GalSim profiles, one by one, and how the frames of a scene and its images lie to each other.
 
 Sources live in the scene's own axes: arcsec along +x and +y of its pixel grid, from its centre. An image
 may have any rotation, parity, pixel scale and sub-pixel offset; the map between the two grids is taken from
@@ -6,10 +6,6 @@ their WCS by astropy, and the pixel values are ``(sky * effective PSF)`` sampled
 pixel area, in nJy/pixel.
 
 Nothing here uses `synergy.operators`: the likelihood and the mocks are two independent codes.
-
-*Noise.* Independent Gaussian noise with the *expected* variance: sky photons, read noise and the source's
-own photons computed from the noise-free image. A real pipeline estimates the variance from noisy counts; a
-mock's variance map is exact, so that a calibrated method must give chi2 per pixel of one.
 """
 
 import dataclasses
@@ -21,8 +17,6 @@ from jaxtyping import Float
 
 from data_prep.psfs import EffectivePSF
 from synergy.frame import Frame
-from synergy.observation import Observation
-from synergy.survey import get_band
 
 _GSPARAMS = galsim.GSParams(
     folding_threshold=5e-4,
@@ -55,6 +49,7 @@ def image_frame(
     pixel_scale: float,
     dither: tuple[float, float] = (0.0, 0.0),
     rotation: float = 0.0,
+    flipped: bool = False,
 ) -> Frame:
     """Return the frame of an image of a scene.
 
@@ -70,9 +65,13 @@ def image_frame(
         Offset ``(y, x)``, in pixels, of the scene's centre from the image's.
     rotation
         Position angle of the image's +y axis in degrees, from north through east.
+    flipped
+        Whether east lies to the right of north.
     """
     centred = Frame.tangent(scene.center, shape, pixel_scale, rotation)
     wcs = centred.wcs.deepcopy()
+    if flipped:
+        wcs.wcs.pc = wcs.wcs.get_pc() * np.array([-1.0, 1.0])
     wcs.wcs.crpix = wcs.wcs.crpix + np.array([dither[1], dither[0]])
     return Frame(shape, wcs)
 
@@ -125,67 +124,10 @@ def render_image(
     Fluxes in nJy/pixel.
     """
     scale = frame.pixel_scale
-    matrix, offset = _tangent_map(scene, frame)
+    matrix, offset = tangent_map(scene, frame)
     sky = _sky(sources, band or psf.band)
     turned = sky.transform(*matrix.ravel()) / abs(np.linalg.det(matrix))
     return _draw(galsim.Convolve(turned, psf.profile, gsparams=_GSPARAMS), frame, scale, offset)
-
-
-def observe(
-    clean: Float[np.ndarray, "y x"],
-    frame: Frame,
-    psf: EffectivePSF,
-    rng: np.random.Generator,
-    exposures: int | None = None,
-    name: str | None = None,
-) -> Observation:
-    """Add the noise of a survey to a noise-free image.
-
-    Parameters
-    ----------
-    clean
-        Noise-free image in nJy/pixel.
-    frame
-        Its frame.
-    psf
-        Its effective PSF, which also names the band.
-    rng
-        Random numbers.
-    exposures
-        Number of exposures combined; all that the survey takes when omitted.
-    name
-        Name of the observation; that of the band when omitted.
-    """
-    variance = pixel_variance(clean, psf.band, exposures)
-    return Observation(
-        name=name or psf.band,
-        band=psf.band,
-        image=clean + np.sqrt(variance) * rng.standard_normal(clean.shape),
-        ivar=1 / variance,
-        mask=np.zeros(clean.shape, bool),
-        psf=psf.psf,
-        frame=frame,
-        meta={"origin": "mock", "native_pixel_scale": frame.pixel_scale},
-    )
-
-
-def pixel_variance(
-    clean: Float[np.ndarray, "y x"], band: str, exposures: int | None = None
-) -> Float[np.ndarray, "y x"]:
-    """Return the expected variance in nJy^2: sky, read noise and the source's photons.
-
-    Parameters
-    ----------
-    clean
-        Noise-free image in nJy/pixel.
-    band
-        Name of the band.
-    exposures
-        Number of exposures combined; all that the survey takes when omitted.
-    """
-    survey = get_band(band)
-    share = (survey.n_exposures if exposures is None else exposures) / survey.n_exposures
-    return (survey.sky_variance() + np.maximum(clean, 0) * survey.nJy_per_electron) / share
 
 
 def _sky(sources: Sequence[Source], band: str) -> galsim.GSObject:
@@ -202,10 +144,20 @@ def _draw(
     return np.array(image.array)
 
 
-def _tangent_map(scene: Frame, frame: Frame) -> tuple[Float[np.ndarray, "2 2"], tuple[float, float]]:
-    """Return the map of arcsec (x, y) in the scene to arcsec in an image, and where the scene's centre falls.
+def tangent_map(scene: Frame, frame: Frame) -> tuple[Float[np.ndarray, "2 2"], tuple[float, float]]:
+    """Return how a scene's axes lie in an image.
 
-    The second value is that centre's offset (x, y) from the image's centre, in image pixels.
+    Parameters
+    ----------
+    scene, frame
+        The two frames.
+
+    Returns
+    -------
+    matrix
+        Map of arcsec (x, y) in the scene to arcsec (x, y) in the image.
+    offset
+        Position (x, y) of the scene's centre from the image's, in image pixels.
     """
     step = 8.0  # pixels: far above the round-off of degrees, far below the curvature of the sky
     middle = (np.array(scene.shape) - 1) / 2

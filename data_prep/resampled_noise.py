@@ -13,8 +13,7 @@ Real mosaics also hold a little white noise: a power of 0.012 of the mean in Euc
 import numpy as np
 from jaxtyping import Float
 
-KERNELS = {"bilinear": 1, "lanczos3": 3}
-"""Interpolation kernels and their half-width in native pixels."""
+from data_prep.resampling import KERNELS, interpolation_matrix, kernel_weights
 
 PEDESTAL = 0.0125
 
@@ -39,7 +38,7 @@ def resampled_noise(
     rng
         Random numbers.
     kernel
-        One of `KERNELS`.
+        One of `data_prep.resampling.KERNELS`.
     dithers
         Exposures averaged.
     rotation
@@ -55,33 +54,9 @@ def resampled_noise(
         phase = rng.uniform(-0.5, 0.5, 2)
         rows = (np.cos(turn) * y - np.sin(turn) * x) / native + side / 2 + phase[0]
         columns = (np.sin(turn) * y + np.cos(turn) * x) / native + side / 2 + phase[1]
-        total += _interpolated(rng.standard_normal((side, side)), rows, columns, kernel)
+        matrix = interpolation_matrix(rows, columns, (side, side), kernel)
+        total += (matrix @ rng.standard_normal(side * side)).reshape(shape)
     phases = np.linspace(0, 1, 1000, endpoint=False)
-    variance = np.mean(np.sum(_weights(phases, kernel) ** 2, axis=0)) ** 2 / dithers
+    variance = np.mean(np.sum(kernel_weights(phases, kernel) ** 2, axis=0)) ** 2 / dithers
     white = rng.standard_normal(shape)
     return np.sqrt((1 - pedestal) / variance) * total / dithers + np.sqrt(pedestal) * white
-
-
-def _interpolated(
-    image: Float[np.ndarray, "v u"],
-    rows: Float[np.ndarray, "y x"],
-    columns: Float[np.ndarray, "y x"],
-    kernel: str,
-) -> Float[np.ndarray, "y x"]:
-    first = 1 - KERNELS[kernel]
-    row, column = np.floor(rows).astype(int), np.floor(columns).astype(int)
-    total = np.zeros(rows.shape)
-    for j, along_y in enumerate(_weights(rows - row, kernel)):
-        for i, along_x in enumerate(_weights(columns - column, kernel)):
-            total += along_y * along_x * image[row + j + first, column + i + first]
-    return total
-
-
-def _weights(fraction: Float[np.ndarray, "*shape"], kernel: str) -> Float[np.ndarray, "tap *shape"]:
-    """Return the weights of the native pixels around a position, the fraction of a pixel beyond the floor."""
-    half = KERNELS[kernel]
-    distance = np.stack([fraction - j for j in range(1 - half, half + 1)])
-    if kernel == "bilinear":
-        return 1 - np.abs(distance)
-    taps = np.sinc(distance) * np.sinc(distance / half)
-    return taps / taps.sum(axis=0)
