@@ -1,12 +1,15 @@
 """The galaxies that a set of mocks is made of: those of all its sources, by split, as light maps.
 
 Listing them is cheap, images are read when they are wanted, and the light maps of the latest few hundred are
-kept. A galaxy's place in any list plays no part: which one a mock shows is decided by names
-(`data_prep.choice`), so that adding galaxies changes only the mocks that fall on the new ones.
+kept. So that most are at hand when they are wanted, neighbours are drawn from a fixed part of the galaxies,
+`NEIGHBOURS` of each source: they differ by place, size, orientation and colour all the same. A galaxy's place
+in any list plays no part: which one a mock shows is decided by names (`data_prep.choice`), so that adding
+galaxies changes only the mocks that fall on the new ones.
 """
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +27,9 @@ from synergy.errors import InputError
 
 KEPT = 384
 """Light maps kept in memory, about 0.6 MB each."""
+
+NEIGHBOURS = 128
+"""Galaxies of each source and split that neighbours are drawn from."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,10 +93,22 @@ class Galaxies:
 
     def draw(self, split: str, rng: np.random.Generator) -> Candidate:
         """Draw a galaxy of a split: first its source, by weight, then one of the source's galaxies."""
-        sources = [(weight, by_split[split]) for weight, by_split in self.sources if by_split[split]]
+        return choose(self._source(split, rng)[split], rng)
+
+    def draw_neighbour(self, split: str, rng: np.random.Generator) -> Candidate:
+        """Draw a galaxy of a split from those that are kept for neighbours."""
+        return choose(_few(self._source(split, rng)[split]), rng)
+
+    def _source(self, split: str, rng: np.random.Generator) -> dict[str, tuple[Candidate, ...]]:
+        sources = [(weight, by_split) for weight, by_split in self.sources if by_split[split]]
         weights = np.array([weight for weight, _ in sources])
-        _, candidates = sources[int(rng.choice(len(sources), p=weights / weights.sum()))]
-        return choose(candidates, rng)
+        return sources[int(rng.choice(len(sources), p=weights / weights.sum()))][1]
+
+
+@functools.lru_cache(maxsize=64)
+def _few(candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
+    """Return the candidates whose names have the smallest hashes, at most `NEIGHBOURS`."""
+    return tuple(sorted(candidates, key=lambda c: hashlib.sha256(c.id.encode()).digest())[:NEIGHBOURS])
 
 
 def _candidates(source: SourceSettings, settings: MockSettings, data: Path | None) -> tuple[Candidate, ...]:

@@ -115,7 +115,7 @@ def _model(settings: MockSettings, data: Path | None, split: str) -> SkyModel:
         population=Population.shipped()
         if catalogue is None or data is None
         else Population.read(data / catalogue),
-        neighbours=lambda rng: galaxies.draw(split, rng).light(),
+        neighbours=lambda rng: galaxies.draw_neighbour(split, rng).light(),
         spectra=lambda light, redshift, magnitude, rng: spectra(
             light, bands, redshift, rng, library, magnitude
         ),

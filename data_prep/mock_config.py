@@ -14,6 +14,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def __hash__(self) -> int:
+        """Return a hash, also of settings that hold mappings."""
+        return hash(self.model_dump_json())
+
 
 class SceneSettings(_Settings):
     """The truth's grid and bands."""
@@ -43,13 +47,25 @@ class PlacementSettings(_Settings):
     bright: float = Field(19.0, description="brightest main galaxy")
     faint: float = Field(25.0, description="faintest main galaxy")
     faintest: float = Field(27.0, description="faintest neighbour")
-    offset: float = Field(0.05, ge=0, description="how far beyond the scene a main galaxy may lie, sides")
+    offset: float = Field(
+        0.05, ge=-0.5, description="how far beyond the scene a main galaxy may lie, sides; -0.5 centres it"
+    )
     neighbours: float | None = Field(None, ge=0, description="mean number; from galaxy counts when omitted")
     companion: Share = Field(0.3, description="probability of a close companion")
     empty: Share = Field(0.08, description="probability that there is no main galaxy")
     star: Share = Field(0.04, description="probability of a star")
     sizes: Literal["catalogue", "physical"] = Field(
         "catalogue", description="half-light radii by magnitude, or the simulation's at the drawn redshift"
+    )
+
+
+class StampSettings(_Settings):
+    """A measured PSF."""
+
+    file: str = Field(description="FITS stamp within --data")
+    pixel_scale: float | None = Field(None, gt=0, description="arcsec per pixel; the camera's when omitted")
+    center: tuple[float, float] | None = Field(
+        None, description="where the star sits, (y, x) from 0; the stamp's middle when omitted"
     )
 
 

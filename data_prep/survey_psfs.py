@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.mock_config import SurveySettings
+from data_prep.mock_config import StampSettings, SurveySettings
 from data_prep.psfs import EffectivePSF, effective_psf, tapered
 from data_prep.seeing import draw_seeing, on_ground
 from synergy.errors import InputError
@@ -42,14 +42,14 @@ def draw_psfs(settings: SurveySettings, folder: Path | None, rng: np.random.Gene
     InputError
         If a band has neither a model nor a stamp, or its stamp cannot be used.
     """
-    stamps = settings.psf or {}
+    stamps = settings.psf
     ground = [band for band in settings.bands if band not in stamps and on_ground(band)]
     seeing = draw_seeing(ground, settings.seeing_scatter, rng)
     psfs = []
     for band in settings.bands:
         if band in stamps:
-            plane = Plane((folder or Path()) / stamps[band])
-            psfs.append(measured_psf(plane, band, settings.psf_pixel_scale, settings.psf_radius))
+            plane = Plane((folder or Path()) / stamps[band].file)
+            psfs.append(measured_psf(plane, band, stamps[band], settings.psf_radius))
         else:
             scale = _STAMP_SCALE.get(band, _COARSE_STAMP_SCALE)
             psfs.append(effective_psf(band, seeing.get(band), settings.psf_radius, scale))
@@ -57,7 +57,7 @@ def draw_psfs(settings: SurveySettings, folder: Path | None, rng: np.random.Gene
 
 
 @functools.lru_cache(maxsize=64)
-def measured_psf(plane: Plane, band: str, pixel_scale: float | None, radius: float) -> EffectivePSF:
+def measured_psf(plane: Plane, band: str, stamp: StampSettings, radius: float) -> EffectivePSF:
     """Return the effective PSF that a stamp holds, or the oversampled one behind it.
 
     Parameters
@@ -66,8 +66,8 @@ def measured_psf(plane: Plane, band: str, pixel_scale: float | None, radius: flo
         Where the stamp lies.
     band
         Name of the band.
-    pixel_scale
-        Arcsec per pixel of the stamp; the camera's when None.
+    stamp
+        What is known of it.
     radius
         Arcsec at which the wings end; no further than the stamp does.
 
@@ -77,8 +77,8 @@ def measured_psf(plane: Plane, band: str, pixel_scale: float | None, radius: flo
         If the stamp cannot be read, is none, or is undersampled and cannot be recovered.
     """
     native = get_band(band).pixel_scale
-    scale = pixel_scale or native
-    psf = PSF.from_stamp(plane.read().astype(np.float64), scale, source=plane)
+    scale = stamp.pixel_scale or native
+    psf = PSF.from_stamp(plane.read().astype(np.float64), scale, center=stamp.center, source=plane)
     if psf.undersampling_error > UNDERSAMPLED:
         if abs(scale / native - 1) > 1e-3:
             raise InputError(

@@ -8,6 +8,7 @@ and 16th and 84th percentiles.
 """
 
 import argparse
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -57,29 +58,18 @@ def main():
         ours = np.abs(mocks["lsst.i"] - faint + 1) < 1
         theirs = np.abs(np.array(catsim["i_ab"]) - faint + 1) < 1
         for blue, red in COLOURS:
-            line = f"i {faint - 2:g} to {faint:g}  {blue}-{red}  mocks {percentiles((mocks[f'lsst.{blue}'] - mocks[f'lsst.{red}'])[ours])}"
+            line = f"{blue}-{red} at i {faint - 2:g} to {faint:g}: mocks "
+            line += percentiles((mocks[f"lsst.{blue}"] - mocks[f"lsst.{red}"])[ours])
             if theirs.sum() >= 5:
-                line += (
-                    f"  CatSim {percentiles(np.array(catsim[f'{blue}_ab'] - catsim[f'{red}_ab'])[theirs])}"
-                )
-            print(line)
-    for axes, ((b1, r1), (b2, r2)) in zip(
-        panels[:4], zip(COLOURS[:4], COLOURS[1:], strict=True), strict=True
-    ):
-        shown = mocks["lsst.i"] < 26
-        axes.plot(
-            (mocks[f"lsst.{b1}"] - mocks[f"lsst.{r1}"])[shown],
-            (mocks[f"lsst.{b2}"] - mocks[f"lsst.{r2}"])[shown],
-            ",",
-            label="mocks, i < 26",
-        )
-        axes.plot(
-            catsim[f"{b1}_ab"] - catsim[f"{r1}_ab"],
-            catsim[f"{b2}_ab"] - catsim[f"{r2}_ab"],
-            "o",
-            ms=3,
-            label="CatSim",
-        )
+                colour = np.array(catsim[f"{blue}_ab"] - catsim[f"{red}_ab"])[theirs]
+                line += f"  CatSim {percentiles(colour)}"
+            print(line)  # noqa: T201
+    shown = mocks["lsst.i"] < 26
+    for axes, ((b1, r1), (b2, r2)) in zip(panels[:4], itertools.pairwise(COLOURS), strict=True):
+        ours = [(mocks[f"lsst.{b}"] - mocks[f"lsst.{r}"])[shown] for b, r in ((b1, r1), (b2, r2))]
+        axes.plot(*ours, ",", label="mocks, i < 26")
+        theirs = [catsim[f"{b}_ab"] - catsim[f"{r}_ab"] for b, r in ((b1, r1), (b2, r2))]
+        axes.plot(*theirs, "o", ms=3, label="CatSim")
         axes.set(xlabel=f"{b1} - {r1}", ylabel=f"{b2} - {r2}", xlim=(-0.7, 3), ylim=(-0.7, 2))
         axes.legend()
     panels[4].semilogy(mocks["lsst.i"], radii, ",", label="mocks (i)")
@@ -88,11 +78,12 @@ def main():
     panels[4].legend()
     for magnitude in (21.0, 22.0, 23.0):
         ours, theirs = (np.abs(m - magnitude) < 0.5 for m in (mocks["lsst.i"], cosmos_i))
-        print(
-            f"radius at {magnitude:g}: mocks {percentiles(radii[ours])}  COSMOS {percentiles(cosmos_r[theirs])}"
-        )
-        near = redshifts[ours], np.array(cosmos["zphot"])[theirs]
-        print(f"redshift at {magnitude:g}: mocks {percentiles(near[0])}  COSMOS {percentiles(near[1])}")
+        for what, mock, real in (
+            ("radius", radii, cosmos_r),
+            ("redshift", redshifts, np.array(cosmos["zphot"])),
+        ):
+            line = f"{what} at {magnitude:g}: mocks {percentiles(mock[ours])}"
+            print(line, f" COSMOS {percentiles(real[theirs])}")  # noqa: T201
     panels[5].plot(mocks["lsst.i"], redshifts, ",", label="mocks (i)")
     panels[5].plot(cosmos_i, cosmos["zphot"], "o", ms=2, label="COSMOS (F814W)")
     panels[5].set(xlabel="magnitude", ylabel="redshift", xlim=(18, 28), ylim=(0, 3))
