@@ -69,7 +69,7 @@ def make_pair(settings: MockSettings, data: Path | None, split: str, number: int
         psfs = draw_psfs(survey, data, own)
         observations += observe_sky(sky, frame, survey, psfs, own)
     return Pair(
-        id=f"{'empty' if main is None else main.id}#{number}",
+        id=f"{'empty' if main is None else main.id}#{split}-{number}",
         seed=settings.seed,
         split=split,
         bands=scene.bands,

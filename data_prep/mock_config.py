@@ -80,10 +80,7 @@ class SurveySettings(_Settings):
     seeing_scatter: float = Field(0.0, ge=0, description="scatter of ln(seeing) between pairs")
     layout: Literal["native", "mer"] = Field("native", description="own pixels, or Euclid's 0.1 arcsec grid")
     psf_radius: float = Field(3.0, gt=0, description="arcsec at which PSF wings end")
-    psf: dict[str, str] | None = Field(
-        None, description="band -> FITS stamp within --data, for measured PSFs"
-    )
-    psf_pixel_scale: float | None = Field(None, gt=0, description="arcsec per pixel of those stamps")
+    psf: dict[str, StampSettings] = Field({}, description="measured PSFs by band, in place of models")
 
 
 class MockSettings(_Settings):

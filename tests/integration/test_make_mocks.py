@@ -89,7 +89,7 @@ def test_magnitudes_in_are_magnitudes_measured():
 def test_empty_skies_have_no_main_galaxy():
     empty = settings(placement={"empty": 1.0, "neighbours": 0, "star": 0})
     pair = make_pair(empty, None, "train", 0)
-    assert pair.id == "empty#0"
+    assert pair.id == "empty#train-0"
     assert pair.sources == ()
     assert np.all(pair.truth == 0)
     assert np.all(np.isfinite([o.image.std() for o in pair.observations]))
