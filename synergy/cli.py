@@ -1,4 +1,4 @@
-"""The command line: ``synergy demo``, ``train``, ``reconstruct``, ``info`` and ``fetch``.
+"""The command line: ``synergy demo``, ``fetch``, ``mock``, ``export``, ``train``, ``reconstruct``, ``info``.
 
 Every verb is a few lines around a library function; what takes long to import is imported inside the verb,
 so that ``synergy --help`` answers at once. Bad input ends with a message on standard error, exit status 2
@@ -72,10 +72,73 @@ def demo(
 
 
 @app.command()
+def mock(
+    config: Annotated[Path, typer.Argument(help="YAML file of settings, such as configs/mock/debug.yaml.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Directory for the shards and their manifest.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(envvar="SYNERGY_SHARED_DATA", help="Folder of simulations, where settings name some."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Make every N-th shard, from the I-th: one of N runs.")
+    ] = "1/1",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep whole shards, make the missing ones.")
+    ] = False,
+    dask: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Use the workers of this Dask scheduler.")
+    ] = None,
+) -> None:
+    """Make pairs of true scenes and their images; interrupt and --resume at will."""
+    from data_prep.make_mocks import make_pair
+    from data_prep.mock_config import MockSettings
+    from data_prep.run_mocks import run
+    from synergy.config import load
+
+    if dask is not None and workers > 1:
+        raise InputError("--workers", f"{workers} beside --dask", "one of the two", "Leave one out.")
+    settings, part = load(config, MockSettings), parse_shard(shard)
+    try:
+        with _progress() as progress:
+            manifest = run(settings, data, out_dir, make_pair, dask or workers, part, resume, progress)
+    except KeyboardInterrupt:
+        err.print(f"stopped:  whole shards are in {out_dir}; --resume makes the rest", highlight=False)
+        raise typer.Exit(130) from None
+    if manifest is None:
+        out.print(
+            f"shards:   {out_dir} (part {shard}; the last part to finish writes the manifest)",
+            highlight=False,
+        )
+    else:
+        out.print(f"manifest: {manifest}", highlight=False)
+
+
+@app.command()
+def export(
+    shard: Annotated[Path, typer.Argument(help="Shard of pairs, such as pairs-test-00000.h5.")],
+    row: Annotated[int, typer.Argument(min=0, help="Its row, from 0.")],
+    out_file: Annotated[
+        Path, typer.Option("--out", help="The file to write, .fits; a .yaml goes beside it.")
+    ],
+    overwrite: Overwrite = False,
+) -> None:
+    """Write one pair as FITS, with a manifest by which 'synergy reconstruct' reads its images."""
+    manifest = out_file.with_suffix(".yaml")
+    for path in (out_file, manifest):
+        _check_target(path, overwrite)
+    from synergy.io.export import export_fits
+    from synergy.io.pairs import read_pair
+
+    export_fits(read_pair(shard, row), out_file)
+    out.print(f"written: {out_file}, {manifest}", highlight=False)
+
+
+@app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="YAML file of settings, such as configs/train/laptop.yaml.")],
     data: Annotated[
-        Path, typer.Option(help="Directory of scenes (scenes-train-*.h5, scenes-validation-*.h5).")
+        Path, typer.Option(help="Directory of scenes (scenes-train-*.h5, scenes-validation-*.h5) or pairs.")
     ],
     out_dir: Annotated[Path, typer.Option("--out", help="Directory of the run.")],
     resume: Annotated[
@@ -176,7 +239,7 @@ def reconstruct(  # noqa: PLR0913 (one per option)
 
 @app.command()
 def info(
-    file: Annotated[Path, typer.Argument(help="Posterior, images, manifest, prior, run or scenes.")],
+    file: Annotated[Path, typer.Argument(help="Posterior, images, manifest, prior, run, scenes or pairs.")],
 ) -> None:
     """Show what a file holds."""
     from synergy.info import describe
@@ -245,6 +308,21 @@ def parse_center(text: str) -> "SkyCoord":
             "RA,DEC in degrees, or such as 10h00m00s,+02d12m00s",
             "Write both numbers with a comma and no space.",
         ) from error
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Read ``I/N``.
+
+    Raises
+    ------
+    InputError
+        If it is no such thing.
+    """
+    try:
+        first, number = map(int, text.split("/"))
+    except ValueError as error:
+        raise InputError("--shard", repr(text), "I/N, such as 3/16", "Write both numbers.") from error
+    return first, number
 
 
 def _check_target(path: Path, overwrite: bool) -> None:

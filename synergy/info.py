@@ -14,13 +14,13 @@ Section = tuple[str, dict[str, str]]
 
 
 def describe(name: Path | str) -> list[Section]:
-    """Return titles and their key-value lines for a posterior, images, a prior, a training run or scenes.
+    """Return titles and their key-value lines for a posterior, images, a prior, a run, scenes or pairs.
 
     Parameters
     ----------
     name
         ``posterior.fits``, a Euclid MER cutout, a manifest, a prior's directory or name, a training run's
-        directory, a ``.safetensors`` file or an HDF5 shard of scenes.
+        directory, a ``.safetensors`` file, an HDF5 shard of scenes or pairs, or the manifest of pairs.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def describe(name: Path | str) -> list[Section]:
     raise InputError(
         path,
         f"a file ending in '{path.suffix}'",
-        ".fits, .yaml, .h5, .safetensors or the directory of a prior or training run",
+        ".fits, .yaml, .h5, .ecsv, .safetensors or the directory of a prior or training run",
         "Name a file that synergy writes or reads.",
     )
 
@@ -128,11 +128,12 @@ def _run(path: Path) -> list[Section]:
     return sections
 
 
-def _scenes(path: Path) -> list[Section]:
+def _hdf5(path: Path) -> list[Section]:
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
+            kind = str(file.attrs.get("kind", "scenes"))
             attributes = {str(k): _short(v) for k, v in file.attrs.items()}
             arrays: dict[str, str] = {}
             file.visititems(
@@ -142,7 +143,69 @@ def _scenes(path: Path) -> list[Section]:
         raise InputError(
             path, str(error), "an HDF5 file", "Check the path, or make the file again."
         ) from error
+    if kind == "pairs":
+        return [*_pairs(path), ("attributes", attributes), ("arrays", arrays)]
     return [("scenes", attributes), ("arrays", arrays)]
+
+
+def _pairs(path: Path) -> list[Section]:
+    from synergy.io.pairs import read_pair, reading
+
+    with reading(path) as file:
+        names = file["object_id"].asstr()[:]
+        fwhm = {
+            name: np.median(images["psf_fwhm"][:, i])
+            for images in file["images"].values()
+            for i, name in enumerate(images["name"].asstr()[:])
+        }
+    first = read_pair(path, 0)
+    ny, nx = first.frame.shape
+    truth = {
+        "rows": f"{len(names)}, {names[0]} to {names[-1]}",
+        "split": first.split,
+        "truth": f"{ny} x {nx} pixels of {first.frame.pixel_scale:.4g} arcsec",
+        "bands": ", ".join(first.bands),
+    }
+    images = {}
+    for o in first.observations:
+        noise = "independent" if o.correlation is None else "correlated"
+        images[o.name] = (
+            f"{o.band}, {o.frame.shape[0]} x {o.frame.shape[1]} pixels of {o.frame.pixel_scale:.4g} arcsec, "
+            f"PSF of {fwhm[o.name]:.3g} arcsec (median), {noise} noise"
+        )
+    return [("pairs", truth), ("images", images)]
+
+
+def _pair_manifest(path: Path) -> list[Section]:
+    from astropy.table import Table
+
+    try:
+        table = Table.read(path, format="ascii.ecsv")
+        splits, shards = np.array(table["split"]), np.array(table["shard"])
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            path,
+            " ".join(str(error).split()),
+            "the manifest of a data set of pairs",
+            "Make it again: synergy mock --resume.",
+        ) from error
+    counts = {
+        split: f"{np.sum(splits == split)} pairs in {len(set(shards[splits == split]))} shards"
+        for split in np.unique(splits)
+    }
+    ranges = {}
+    for name in table.colnames:
+        if name == "redshift" or name.startswith("magnitude_"):
+            values = np.array(table[name], float)
+            values = values[np.isfinite(values)]
+            if len(values):
+                low, middle, high = np.percentile(values, [0, 50, 100])
+                ranges[name] = f"{low:.4g} to {high:.4g}, median {middle:.4g}"
+    galaxies = {
+        "main galaxies": str(len(set(table["galaxy"].tolist()) - {None, ""})),
+        "sources": str(int(np.sum(table["n_sources"]))),
+    }
+    return [("pairs", counts | {k: str(v) for k, v in table.meta.items()}), ("shown", galaxies | ranges)]
 
 
 def _safetensors(path: Path) -> list[Section]:
@@ -178,6 +241,7 @@ _BY_SUFFIX: dict[str, Callable[[Path], list[Section]]] = {
     ".gz": _fits,
     ".yaml": _images,
     ".yml": _images,
-    ".h5": _scenes,
-    ".hdf5": _scenes,
+    ".h5": _hdf5,
+    ".hdf5": _hdf5,
+    ".ecsv": _pair_manifest,
 }

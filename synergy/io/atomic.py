@@ -57,7 +57,7 @@ def _full(path: Path, temporary: Path, error: OSError) -> InputError:
     written, free = temporary.stat().st_size, shutil.disk_usage(path.parent).free
     return InputError(
         path,
-        f"no space for it ({os.strerror(error.errno)}; {free / 1e6:.1f} MB are free on the disk)",
-        f"room for more than the {written / 1e6:.1f} MB that were written until then and are removed again",
+        f"no space for it ({os.strerror(error.errno)}; {free / 1e6:.3g} MB are free)",
+        f"more room than for the {written / 1e6:.3g} MB that were written and are removed again",
         "Free some space, or choose another place.",
     )

@@ -2,9 +2,10 @@
 
 HDF5 stores times and picks file versions unless told not to, and it gives chunks their place in the file when
 they leave its cache, which may be whenever Python (or a profiler that holds on to frames) lets go of a
-dataset: there is no cache here, so datasets are best written by whole chunks. And where HDF5 cannot write, because a disk is full, it cannot
-close its file either, and the process crashes when it ends. So it writes into a `_Sink` that takes
-everything: the first thing that goes wrong is kept, to be raised in Python once HDF5 is out of the way.
+dataset: there is no cache here, so datasets are best written by whole chunks. And where HDF5 cannot write,
+because a disk is full, it cannot close its file either, and the process crashes when it ends. So it writes
+into a `_Sink` that takes everything: the first thing that goes wrong is kept, to be raised in Python once
+HDF5 is out of the way.
 """
 
 import contextlib

@@ -81,8 +81,8 @@ class Pair:
     observations
         Its images.
     sources
-        One row per source on the sky, the main galaxy first: ``name``, ``redshift``, ``y`` and ``x`` (arcsec
-        from the centre, see `data_prep.sky`) and ``fluxes``, band -> nJy.
+        One row per source on the sky, the main galaxy first: ``name``, ``redshift``, ``y`` and ``x`` (scene
+        pixels), ``radius`` (half-light, arcsec) and ``fluxes``, band -> nJy.
     """
 
     id: str

@@ -16,6 +16,8 @@ from synergy.io.tangent import TangentKeywords
 from synergy.observation import Observation
 from synergy.psf import PSF
 
+_DEFLATED = {"shuffle": True, "compression": 1}
+
 
 def write_pairs(path: Path, pairs: Iterable[Pair], attributes: Mapping[str, str]) -> None:
     """Write a shard, one pair after the other.
@@ -98,7 +100,7 @@ class _Writer:
     def close(self) -> None:
         for key, values in self._small.items():
             data = _fixed(values) if np.asarray(values[0]).dtype.kind == "U" else np.array(values)
-            self._file.create_dataset(key, data=data, chunks=True, shuffle=True, compression=1)
+            self._file.create_dataset(key, data=data, chunks=True, **_DEFLATED)
 
     def _images(self, group: str, observations: list[Observation]) -> None:
         rows = [self._describe(observation) for observation in observations]
@@ -137,10 +139,10 @@ class _Writer:
         """Append a row to a dataset."""
         dtype = bool if array.dtype == bool else np.float32
         if name not in self._large:
+            limit, chunk = (None, *array.shape), (1, *array.shape)
             self._large[name] = self._file.create_dataset(
-                name, (0, *array.shape), dtype, maxshape=(None, *array.shape), chunks=(1, *array.shape),
-                shuffle=True, compression=1,
-            )  # fmt: skip
+                name, (0, *array.shape), dtype, maxshape=limit, chunks=chunk, **_DEFLATED
+            )
         data = self._large[name]
         data.resize(len(data) + 1, axis=0)
         data[-1] = array.astype(dtype)

@@ -53,6 +53,29 @@ def test_snapshots_of_one_galaxy_share_a_lineage(tmp_path):
     assert len(set(names)) == 3
 
 
+def test_new_data_move_no_lineage_and_snapshots_stay_together(tmp_path):
+    rng = np.random.default_rng(3)
+    numbers = rng.permutation(900)  # snapshots of 300 galaxies: the first 400 files now, the others later
+    rows = [
+        {"file": f"{n}.png", "sim": "Box", "GalaxyID": f"{n}", "ProjGalaxyID": f"{n - n % 3}", "z": "0"}
+        for n in numbers
+    ]
+
+    def splits(rows):
+        with (tmp_path / "index.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+        return {row["file"]: split_of(lineage(row)) for row in read_index(tmp_path)}
+
+    before, after = splits(rows[:400]), splits(sorted(rows, key=lambda row: row["file"]))
+    assert len(after) == 900
+    assert before.items() < after.items()
+    for first in range(0, 900, 3):
+        assert len({after[f"{n}.png"] for n in range(first, first + 3)}) == 1
+    assert set(after.values()) == set(SPLITS)
+
+
 @pytest.mark.shared_data
 def test_no_eagle_galaxy_is_on_both_sides(shared_data):
     """Main-branch progenitors have consecutive numbers, so neighbours in number are one galaxy."""
