@@ -53,7 +53,7 @@ def observe(
 
 
 def pixel_variance(
-    clean: Float[np.ndarray, "y x"], band: str, exposures: float | None = None
+    clean: Float[np.ndarray, "y x"], band: str, exposures: float | int | None = None
 ) -> Float[np.ndarray, "y x"]:
     """Return the expected variance in nJy^2: sky, read noise and the source's photons.
 

@@ -50,10 +50,11 @@ class _Grid:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Reach:
-    """How far a PSF goes: arcsec, and cycles per arcsec."""
+    """How far a PSF goes: arcsec, and cycles per arcsec; and the same for any image of the scene."""
 
     radius: float
     limit: float
+    limit_of_all: float
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,7 +83,7 @@ def render_truth(sky: Sky, frame: Frame) -> Float[np.ndarray, "band y x"]:
     Fluxes in nJy/pixel, in the sky's bands.
     """
     scale = frame.pixel_scale
-    reach = _Reach(_MODEL_RADIUS * scale, _MODEL_LIMIT / scale)
+    reach = _Reach(_MODEL_RADIUS * scale, _MODEL_LIMIT / scale, _MODEL_LIMIT / scale)
     model = galsim.Gaussian(fwhm=MODEL_FWHM * scale)
     truth = np.zeros((len(sky.bands), *frame.shape))
     for placed in _placed(sky, np.eye(2), np.zeros(2), frame, reach):
@@ -113,7 +114,9 @@ def render_images(
     Band -> fluxes in nJy/pixel.
     """
     turn, offset = tangent_map(scene_frame, image_frame)
-    reach = _Reach(max(psf.radius for psf in psfs), max(psf.limit for psf in psfs))
+    limit = max(psf.limit for psf in psfs)
+    finest = max(limit, _MODEL_LIMIT / scene_frame.pixel_scale)
+    reach = _Reach(max(psf.radius for psf in psfs), limit, finest)
     columns = [sky.bands.index(psf.band) for psf in psfs]
     images = np.zeros((len(psfs), *image_frame.shape))
     for placed in _placed(sky, turn[::-1, ::-1], np.array(offset[::-1]), image_frame, reach):
@@ -151,7 +154,7 @@ def _placed(
         centre = turn @ np.array(source.centre)
         extent, matrix = np.zeros(2), turn @ source.matrix
         if source.light is not None:
-            spectra = map_spectra(source.light)
+            spectra = map_spectra(source.light, reach.limit_of_all * float(np.linalg.norm(matrix, 2)))
             extent = spectra.extent(matrix)
         pixels = (np.array(frame.shape) - 1) / 2 + offset + centre / scale
         ends = extent + reach.radius
@@ -188,7 +191,7 @@ def _grid(period: float, limit: float) -> _Grid:
 def _phases(
     grid: _Grid, y: Float[np.ndarray, " y"], x: Float[np.ndarray, " x"]
 ) -> tuple[Complex64[np.ndarray, "y ky"], Float32[np.ndarray, "kx2 x"]]:
-    """Return the matrices of the inverse transform: of rows, complex, and of columns, on (real, imaginary)."""
+    """Return the matrices of the inverse transform: complex rows, and columns on (real, imaginary)."""
     along_y = np.conj(_powers(y / grid.period, grid.steps)).T
     along_y = np.concatenate([along_y[:, :0:-1], along_y.conj()], axis=1)
     along_x = _powers(x / grid.period, grid.steps)
