@@ -48,7 +48,7 @@ def observe(
         mask=np.zeros(clean.shape, bool),
         psf=psf.psf,
         frame=frame,
-        meta={"origin": "mock", "native_pixel_scale": frame.pixel_scale},
+        meta={"origin": "mock", "native_pixel_scale": get_band(psf.band).pixel_scale},
     )
 
 

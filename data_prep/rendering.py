@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Complex64, Complex128, Float, Float32, Int
 
 from data_prep.psfs import EffectivePSF
-from data_prep.render import tangent_map
+from data_prep.render import pixel_scale, tangent_map
 from data_prep.sky import Sky, SkySource
 from data_prep.spectra import map_spectra
 from synergy.frame import Frame
@@ -82,7 +82,7 @@ def render_truth(sky: Sky, frame: Frame) -> Float[np.ndarray, "band y x"]:
     -------
     Fluxes in nJy/pixel, in the sky's bands.
     """
-    scale = frame.pixel_scale
+    scale = pixel_scale(frame)
     reach = _Reach(_MODEL_RADIUS * scale, _MODEL_LIMIT / scale, _MODEL_LIMIT / scale)
     model = galsim.Gaussian(fwhm=MODEL_FWHM * scale)
     truth = np.zeros((len(sky.bands), *frame.shape))
@@ -115,7 +115,7 @@ def render_images(
     """
     turn, offset = tangent_map(scene_frame, image_frame)
     limit = max(psf.limit for psf in psfs)
-    finest = max(limit, _MODEL_LIMIT / scene_frame.pixel_scale)
+    finest = max(limit, _MODEL_LIMIT / pixel_scale(scene_frame))
     reach = _Reach(max(psf.radius for psf in psfs), limit, finest)
     columns = [sky.bands.index(psf.band) for psf in psfs]
     images = np.zeros((len(psfs), *image_frame.shape))
@@ -123,7 +123,7 @@ def render_images(
         spectra = placed.source.fluxes[:, columns].T.astype(np.float32) @ placed.maps
         for spectrum, psf in zip(spectra, psfs, strict=True):
             spectrum *= _psf_transfer(psf, placed.grid)
-        images[:, *placed.window] += _sampled(placed, spectra, image_frame.pixel_scale)
+        images[:, *placed.window] += _sampled(placed, spectra, pixel_scale(image_frame))
     return {psf.band: image for psf, image in zip(psfs, images, strict=True)}
 
 
@@ -149,7 +149,7 @@ def _placed(
     reach
         Of the PSF.
     """
-    scale = frame.pixel_scale
+    scale = pixel_scale(frame)
     for source in sky.sources:
         centre = turn @ np.array(source.centre)
         extent, matrix = np.zeros(2), turn @ source.matrix
@@ -218,7 +218,7 @@ def _sampled(
     return rows.view(np.float32) @ along_x * np.float32((scale / grid.period) ** 2)
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=192)
 def _psf_transfer(psf: EffectivePSF, grid: _Grid) -> Complex64[np.ndarray, " k"]:
     return _transfer(psf.profile, grid)
 

@@ -33,7 +33,7 @@ _KERNEL_REACH = 2.0  # source pixels around light that the quintic kernel makes 
 _STEEPNESS = 2.3 * TAPS
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(32)
 _LIMIT_STEP = 0.125
-_FINE = 1 << 15  # entries of the tables per cycle, and per step of the padded transform
+_FINE = 1 << 15  # entries of the table of the quintic kernel's transform, per cycle
 _QUINTIC = galsim.Quintic().kval(2 * np.pi / _FINE * np.arange(3 * _FINE)).astype(np.float32)
 
 
@@ -42,7 +42,10 @@ def _kernel(distance: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
     return np.exp(_STEEPNESS * (np.sqrt(np.maximum(1 - np.square(2 / TAPS * distance), 0)) - 1))
 
 
-_WEIGHTS = _kernel(np.arange(_FINE + 1)[:, None] / _FINE + np.arange(TAPS) - TAPS / 2).astype(np.float32)
+_PLACES = 1 << 13  # between two steps of the padded transform, at which weights are tabulated
+_WEIGHTS = _kernel(np.arange(_PLACES + 1)[:, None] / _PLACES + np.arange(TAPS) - TAPS / 2).astype(np.float32)
+# As they are multiplied: each row of neighbours with all columns.
+_ROW_WEIGHTS, _COLUMN_WEIGHTS = np.repeat(_WEIGHTS, TAPS, axis=1), np.tile(_WEIGHTS, TAPS)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,8 +55,10 @@ class MapSpectra:
     Parameters
     ----------
     padded
-        Transform of the corrected maps at multiples of ``1 / len(padded)``: all rows, and the columns from
-        ``-TAPS`` up to a limit.
+        Transform of the corrected maps at multiples of ``1 / period``: rows on both sides of zero, which lies
+        in the middle, and columns from ``-TAPS`` on, up to a limit.
+    period
+        Size of the padded maps in pixels.
     origin
         Position (y, x), from the centre of the map, of the pixel that it is taken about: 0 or half a pixel.
     half_sides
@@ -63,6 +68,7 @@ class MapSpectra:
     """
 
     padded: Complex64[np.ndarray, "ky kx map"]
+    period: int
     origin: tuple[float, float]
     half_sides: tuple[float, float]
     radius: float
@@ -80,24 +86,26 @@ class MapSpectra:
         frequencies
             Cycles per source pixel along (y, x), up to the limit of `map_spectra`.
         """
-        period, width = self.padded.shape[:2]
+        height, width, _ = self.padded.shape
         number = frequencies.shape[1]
         # The maps are real: the transform at -k is the conjugate of that at k.
         mirrored = frequencies[1] < 0
-        positions = np.where(mirrored, -period, period) * frequencies
+        positions = np.where(mirrored, -self.period, self.period) * frequencies
         firsts = np.ceil(positions - TAPS / 2)
-        rows, columns = firsts.astype(np.int32)[:, :, None] + np.arange(TAPS, dtype=np.int32)
-        of_rows, of_columns = _WEIGHTS[(_FINE * (firsts - positions + TAPS / 2) + 0.5).astype(np.int32)]
-        places = (width * (rows % period))[:, :, None] + (columns + TAPS)[:, None, :]
-        weights = of_rows[:, :, None] * of_columns[:, None, :]
+        of_row, of_column = (_PLACES * (firsts - positions + TAPS / 2) + 0.5).astype(np.int32)
+        weights = _ROW_WEIGHTS[of_row] * _COLUMN_WEIGHTS[of_column]
+        row, column = firsts.astype(np.int32)
+        neighbours = np.add.outer(width * np.arange(TAPS), np.arange(TAPS)).ravel().astype(np.int32)
+        places = (width * (row + height // 2) + column + TAPS)[:, None] + neighbours
         starts = np.arange(0, TAPS**2 * number + 1, TAPS**2, dtype=np.int32)
         interpolation = scipy.sparse.csr_array(
-            (weights.ravel(), places.ravel(), starts), shape=(number, period * width)
+            (weights.ravel(), places.ravel(), starts), shape=(number, height * width)
         )
-        parts = (interpolation @ self.padded.reshape(period * width, -1).view(np.float32)).view(np.complex64)
+        parts = (interpolation @ self.padded.reshape(height * width, -1).view(np.float32)).view(np.complex64)
         parts.imag[mirrored] *= -1
         entries = np.minimum(_FINE * np.abs(frequencies) + 0.5, len(_QUINTIC) - 1).astype(np.int32)
-        return parts * _QUINTIC[entries].prod(axis=0)[:, None]
+        parts *= _QUINTIC[entries].prod(axis=0)[:, None]
+        return parts
 
 
 def map_spectra(light: LightMaps, limit: float) -> MapSpectra:
@@ -126,17 +134,20 @@ def _map_spectra(light: LightMaps, limit: float) -> MapSpectra:
     along_x = np.zeros((len(y), period, len(light.maps)), np.float32)
     along_x[:, x % period] = np.moveaxis(corrected, 0, -1)
     half = scipy.fft.rfft(along_x, axis=1)
-    columns = np.arange(-TAPS, math.ceil(limit * period) + TAPS) % period
+    last = math.ceil(limit * period) + TAPS
+    columns = np.arange(-TAPS, last) % period
     mirrored = columns > period // 2
-    padded = np.zeros((period, len(columns), len(light.maps)), np.complex64)
     kept = half[:, np.where(mirrored, period - columns, columns)]
     kept.imag[:, mirrored] *= -1
+    padded = np.zeros((period, len(columns), len(light.maps)), np.complex64)
     padded[y % period] = kept
+    rows = np.arange(-last, last + 1) % period
     origin = middle - (shape - 1) / 2
     from_centre = np.abs(lit + origin)
     half_sides = from_centre.max(axis=0)
     return MapSpectra(
-        scipy.fft.fft(padded, axis=0, overwrite_x=True),
+        scipy.fft.fft(padded, axis=0, overwrite_x=True)[rows],
+        period,
         (float(origin[0]), float(origin[1])),
         (float(half_sides[0]), float(half_sides[1])),
         float(np.hypot(*from_centre.T).max()),
