@@ -10,8 +10,8 @@ axes. GalSim interpolates a fourfold padded transform with 36 neighbours, one ma
 non-uniform Fourier transform (Dutt & Rokhlin 1993; kernel of Barnett, Magland & af Klinteberg 2019): the map
 is divided by the transform of the short kernel that will interpolate its twofold padded transform, which
 leaves an error of 3e-5 of the flux with 25 neighbours. The weights are worked out once per frequency for all
-maps of a galaxy. That costs a fifth of GalSim's time, nearly all of which went into the padded transforms;
-tests compare with GalSim.
+maps of a galaxy. That takes a tenth of GalSim's time, most of which goes into the padded transforms; tests
+compare with GalSim.
 """
 
 import dataclasses
