@@ -12,8 +12,6 @@ Racca et al. 2016, SPIE 9904 and Laureijs et al. 2011 (telescope); Schirmer et a
 passbands); Euclid Collaboration: Cropper et al. 2024 (VIS).
 """
 
-import functools
-
 import galsim
 import numpy as np
 from jaxtyping import Bool
@@ -64,7 +62,6 @@ def euclid_pupil(size: int = _PUPIL_SIZE, extent: float = _PUPIL_EXTENT) -> Bool
     return is_open
 
 
-@functools.lru_cache(maxsize=16)
 def diffraction(band: str) -> galsim.GSObject:
     """Return the diffraction pattern in a Euclid band, the mean over five wavelengths of equal photon number.
 

@@ -48,12 +48,12 @@ def observe(
         mask=np.zeros(clean.shape, bool),
         psf=psf.psf,
         frame=frame,
-        meta={"origin": "mock", "native_pixel_scale": frame.pixel_scale},
+        meta={"origin": "mock", "native_pixel_scale": get_band(psf.band).pixel_scale},
     )
 
 
 def pixel_variance(
-    clean: Float[np.ndarray, "y x"], band: str, exposures: float | None = None
+    clean: Float[np.ndarray, "y x"], band: str, exposures: float | int | None = None
 ) -> Float[np.ndarray, "y x"]:
     """Return the expected variance in nJy^2: sky, read noise and the source's photons.
 

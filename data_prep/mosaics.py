@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from data_prep.exposures import pixel_variance
 from data_prep.psfs import EffectivePSF
-from data_prep.render import image_frame, tangent_map
+from data_prep.render import image_frame, pixel_scale, tangent_map
 from data_prep.rendering import render_images
 from data_prep.resampled_noise import PEDESTAL
 from data_prep.resampling import KERNELS, interpolation_matrix, mean_correlation
@@ -104,7 +104,7 @@ def exposure_frames(
         Orientation, as in `image_frame`.
     """
     turn, _ = tangent_map(mosaic, image_frame(scene, (9, 9), pixel_scale, rotation=rotation, flipped=flipped))
-    half = np.abs(turn[::-1, ::-1]) @ (np.array(mosaic.shape) / 2) * mosaic.pixel_scale / pixel_scale
+    half = np.abs(turn[::-1, ::-1]) @ (np.array(mosaic.shape) / 2) * PIXEL_SCALE / pixel_scale
     ny, nx = (2 * int(np.ceil(h)) + 2 * KERNELS["bilinear"] + 4 for h in half)
     return [
         image_frame(scene, (ny, nx), pixel_scale, (float(y), float(x)), rotation, flipped) for y, x in dithers
@@ -130,12 +130,12 @@ def _combined(
         noise += matrix @ (np.sqrt(native) * rng.standard_normal(native.shape)) / dithers
         variance += matrix.power(2) @ native / dithers**2
     # From the surface brightness of native pixels to the flux in the mosaic's.
-    area = (mosaic.pixel_scale / survey.pixel_scale) ** 2
+    area = (PIXEL_SCALE / survey.pixel_scale) ** 2
     signal, noise, variance = (part.reshape(mosaic.shape) for part in (signal, noise, variance))
     noise = np.sqrt(1 - PEDESTAL) * noise + np.sqrt(PEDESTAL * variance) * rng.standard_normal(mosaic.shape)
     signal, noise, variance = area * signal, area * noise, area**2 * variance
     no_holes = np.zeros(mosaic.shape, bool)
-    phases = interpolation_variance(signal, no_holes, survey.pixel_scale / mosaic.pixel_scale, dithers)
+    phases = interpolation_variance(signal, no_holes, survey.pixel_scale / PIXEL_SCALE, dithers)
     return Observation(
         name=psf.band,
         band=psf.band,
@@ -153,7 +153,7 @@ def _combined(
 def _interpolation(mosaic: Frame, exposure: Frame) -> scipy.sparse.csr_array:
     turn, offset = tangent_map(mosaic, exposure)
     y, x = np.indices(mosaic.shape) - (np.array(mosaic.shape)[:, None, None] - 1) / 2
-    scale = mosaic.pixel_scale / exposure.pixel_scale
+    scale = PIXEL_SCALE / pixel_scale(exposure)
     columns, rows = (
         scale * (a * x + b * y) + o + (n - 1) / 2
         for (a, b), o, n in zip(turn, offset, exposure.shape[::-1], strict=True)
@@ -163,10 +163,10 @@ def _interpolation(mosaic: Frame, exposure: Frame) -> scipy.sparse.csr_array:
 
 def _interpolated_psf(psf: EffectivePSF, exposure: Frame, mosaic: Frame) -> EffectivePSF:
     """Return a PSF with the mean response of the interpolation, in the axes of the mosaic."""
-    pixel = galsim.Pixel(exposure.pixel_scale)
+    pixel = galsim.Pixel(pixel_scale(exposure))
     turn, _ = tangent_map(exposure, mosaic)
     turned = galsim.Convolve(psf.profile, pixel, pixel).transform(*turn.ravel()) / abs(np.linalg.det(turn))
-    reach = psf.radius + np.sqrt(2) * exposure.pixel_scale
+    reach = psf.radius + np.sqrt(2) * pixel_scale(exposure)
     size = 2 * int(np.ceil(reach / _STAMP_SCALE)) + 1
     stamp = turned.drawImage(nx=size, ny=size, scale=_STAMP_SCALE, method="no_pixel", dtype=float).array
     return EffectivePSF(psf.band, PSF.from_stamp(stamp, _STAMP_SCALE, source=psf.band), psf.truncated)

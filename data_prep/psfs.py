@@ -55,7 +55,7 @@ class EffectivePSF:
     psf: PSF
     truncated: float
 
-    @property
+    @functools.cached_property
     def profile(self) -> galsim.GSObject:
         """The stamp as a GalSim object of unit flux, in arcsec along the image's pixel axes."""
         image = galsim.Image(self.psf.image.copy(), scale=self.psf.pixel_scale)

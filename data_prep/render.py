@@ -162,8 +162,17 @@ def tangent_map(scene: Frame, frame: Frame) -> tuple[Float[np.ndarray, "2 2"], t
     step = 8.0  # pixels: far above the round-off of degrees, far below the curvature of the sky
     middle = (np.array(scene.shape) - 1) / 2
     around = middle + step * np.array([(0.0, 1.0), (0.0, -1.0), (1.0, 0.0), (-1.0, 0.0), (0.0, 0.0)])
-    there = frame.to_pixels(scene.to_sky(around))[:, ::-1]
+    if all(f.wcs.wcs.radesys == "ICRS" and not f.wcs.has_distortion for f in (scene, frame)):
+        # Frames of one system need none of astropy's transformations, which take milliseconds.
+        there = frame.wcs.wcs_world2pix(scene.wcs.wcs_pix2world(around[:, ::-1], 0), 0)
+    else:
+        there = frame.to_pixels(scene.to_sky(around))[:, ::-1]
     jacobian = np.stack([there[0] - there[1], there[2] - there[3]], axis=-1) / (2 * step)
     centre = (np.array(frame.shape[::-1]) - 1) / 2
     x, y = there[4] - centre
-    return jacobian * frame.pixel_scale / scene.pixel_scale, (float(x), float(y))
+    return jacobian * pixel_scale(frame) / pixel_scale(scene), (float(x), float(y))
+
+
+def pixel_scale(frame: Frame) -> float:
+    """Return the pixel scale of a frame in arcsec, without `Frame.pixel_scale`'s way through the sky."""
+    return float(3600 * np.sqrt(abs(np.linalg.det(frame.wcs.pixel_scale_matrix))))

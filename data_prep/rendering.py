@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Complex64, Complex128, Float, Float32, Int
 
 from data_prep.psfs import EffectivePSF
-from data_prep.render import tangent_map
+from data_prep.render import pixel_scale, tangent_map
 from data_prep.sky import Sky, SkySource
 from data_prep.spectra import map_spectra
 from synergy.frame import Frame
@@ -50,10 +50,11 @@ class _Grid:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Reach:
-    """How far a PSF goes: arcsec, and cycles per arcsec."""
+    """How far a PSF goes: arcsec, and cycles per arcsec; and the same for any image of the scene."""
 
     radius: float
     limit: float
+    limit_of_all: float
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,8 +82,8 @@ def render_truth(sky: Sky, frame: Frame) -> Float[np.ndarray, "band y x"]:
     -------
     Fluxes in nJy/pixel, in the sky's bands.
     """
-    scale = frame.pixel_scale
-    reach = _Reach(_MODEL_RADIUS * scale, _MODEL_LIMIT / scale)
+    scale = pixel_scale(frame)
+    reach = _Reach(_MODEL_RADIUS * scale, _MODEL_LIMIT / scale, _MODEL_LIMIT / scale)
     model = galsim.Gaussian(fwhm=MODEL_FWHM * scale)
     truth = np.zeros((len(sky.bands), *frame.shape))
     for placed in _placed(sky, np.eye(2), np.zeros(2), frame, reach):
@@ -113,14 +114,16 @@ def render_images(
     Band -> fluxes in nJy/pixel.
     """
     turn, offset = tangent_map(scene_frame, image_frame)
-    reach = _Reach(max(psf.radius for psf in psfs), max(psf.limit for psf in psfs))
+    limit = max(psf.limit for psf in psfs)
+    finest = max(limit, _MODEL_LIMIT / pixel_scale(scene_frame))
+    reach = _Reach(max(psf.radius for psf in psfs), limit, finest)
     columns = [sky.bands.index(psf.band) for psf in psfs]
     images = np.zeros((len(psfs), *image_frame.shape))
     for placed in _placed(sky, turn[::-1, ::-1], np.array(offset[::-1]), image_frame, reach):
         spectra = placed.source.fluxes[:, columns].T.astype(np.float32) @ placed.maps
         for spectrum, psf in zip(spectra, psfs, strict=True):
             spectrum *= _psf_transfer(psf, placed.grid)
-        images[:, *placed.window] += _sampled(placed, spectra, image_frame.pixel_scale)
+        images[:, *placed.window] += _sampled(placed, spectra, pixel_scale(image_frame))
     return {psf.band: image for psf, image in zip(psfs, images, strict=True)}
 
 
@@ -146,12 +149,12 @@ def _placed(
     reach
         Of the PSF.
     """
-    scale = frame.pixel_scale
+    scale = pixel_scale(frame)
     for source in sky.sources:
         centre = turn @ np.array(source.centre)
         extent, matrix = np.zeros(2), turn @ source.matrix
         if source.light is not None:
-            spectra = map_spectra(source.light)
+            spectra = map_spectra(source.light, reach.limit_of_all * float(np.linalg.norm(matrix, 2)))
             extent = spectra.extent(matrix)
         pixels = (np.array(frame.shape) - 1) / 2 + offset + centre / scale
         ends = extent + reach.radius
@@ -188,7 +191,7 @@ def _grid(period: float, limit: float) -> _Grid:
 def _phases(
     grid: _Grid, y: Float[np.ndarray, " y"], x: Float[np.ndarray, " x"]
 ) -> tuple[Complex64[np.ndarray, "y ky"], Float32[np.ndarray, "kx2 x"]]:
-    """Return the matrices of the inverse transform: of rows, complex, and of columns, on (real, imaginary)."""
+    """Return the matrices of the inverse transform: complex rows, and columns on (real, imaginary)."""
     along_y = np.conj(_powers(y / grid.period, grid.steps)).T
     along_y = np.concatenate([along_y[:, :0:-1], along_y.conj()], axis=1)
     along_x = _powers(x / grid.period, grid.steps)
@@ -215,7 +218,7 @@ def _sampled(
     return rows.view(np.float32) @ along_x * np.float32((scale / grid.period) ** 2)
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=192)
 def _psf_transfer(psf: EffectivePSF, grid: _Grid) -> Complex64[np.ndarray, " k"]:
     return _transfer(psf.profile, grid)
 

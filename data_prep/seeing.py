@@ -4,7 +4,7 @@ A Kolmogorov profile, convolved with a Gaussian for optics, dome and camera, sli
 of a mirror of 4 to 8 m (0.03" to 0.015") is invisible beside them. A survey's seeing is the FWHM of the two
 together. Turbulence scales as :math:`\lambda^{-1/5}`, and the surveys' seeing per band already does, or says
 in which conditions each band is observed; so a night that is better or worse than usual multiplies the
-seeing of all bands by one factor, drawn log-normally.
+atmosphere's part in all bands by one factor, drawn log-normally.
 
 References
 ----------
@@ -24,7 +24,7 @@ TELESCOPE = {"lsstcam": 0.40, "hsc": 0.2, "decam": 0.35, "megacam": 0.35, "sdss"
 """Camera -> FWHM in arcsec of its optics, dome and detectors; those after HSC are assumed."""
 
 ELLIPTICITY = 0.012
-"""Standard deviation of either component of a ground-based PSF's shear."""
+"""Standard deviation of either component of a ground-based PSF's shear, where conditions scatter."""
 
 _ADD = 1.87  # power in which the widths of a Kolmogorov profile and a Gaussian add up, to 0.8 %
 
@@ -66,7 +66,8 @@ def draw_seeing(bands: Sequence[str], scatter: float, rng: np.random.Generator) 
     bands
         Its bands, ground based.
     scatter
-        Standard deviation of the logarithm of the seeing, which all bands share.
+        Standard deviation of the logarithm of the atmosphere's FWHM, which all bands share; with none, the
+        conditions are always the usual ones, and the shear is that of `Seeing`'s default.
     rng
         Random numbers; as many are used for any bands and scatter.
     """
@@ -75,7 +76,12 @@ def draw_seeing(bands: Sequence[str], scatter: float, rng: np.random.Generator) 
     seeing = {}
     for band in bands:
         telescope, usual = TELESCOPE[get_band(band).instrument], get_band(band).psf_fwhm
-        seeing[band] = Seeing(max(usual * factor, 1.1 * telescope), telescope, (g1, g2))
+        if scatter == 0:
+            seeing[band] = Seeing(usual, telescope)
+            continue
+        atmosphere = factor * (usual**_ADD - telescope**_ADD) ** (1 / _ADD)
+        fwhm = (atmosphere**_ADD + telescope**_ADD) ** (1 / _ADD)
+        seeing[band] = Seeing(fwhm, telescope, (g1, g2))
     return seeing
 
 

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from astropy.coordinates import SkyCoord
 
+from data_prep.exposures import observe, pixel_variance
 from data_prep.psfs import effective_psf
-from data_prep.render import Source, image_frame, observe, pixel_variance, render_image, render_truth
+from data_prep.render import Source, image_frame, render_image, render_truth
+from data_prep.seeing import Seeing
 from synergy.frame import Frame
 from synergy.operators import Operator
 from synergy.survey import get_band
@@ -48,7 +50,7 @@ def test_truth_of_a_gaussian_is_a_wider_gaussian():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_sources_land_where_the_wcs_says(kind):
-    frame, psf = image_grid(kind, 48, 47), effective_psf("lsst.i", shear=(0.0, 0.0))
+    frame, psf = image_grid(kind, 48, 47), effective_psf("lsst.i", Seeing(0.79, shear=(0.0, 0.0)))
     position = np.array([0.55, -0.4])  # x, y in arcsec
     source = Source(galsim.Gaussian(sigma=0.15).shift(*position), {"lsst.i": 1000.0})
     image = render_image([source], SCENE, frame, psf)
