@@ -7,9 +7,9 @@ galaxy's colours among mixtures at each redshift, times the redshift distributio
 Science Book, eq. 3.8), says at which redshifts it may lie, as for a photometric redshift. To draw colours at
 a redshift, one of the galaxies that may lie there is taken, and a mixture from among those that have its
 colours, to the accuracy of templates. A part of the mixtures is drawn without such a witness: 150 galaxies
-are too few to hold every kind. What four templates cannot do is covered by a smooth random distortion of the
-spectrum, of 0.05 to 0.15 mag rms, the usual size of template errors (Brammer, van Dokkum & Coppi 2008), under
-which the galaxy has the colours of its witness.
+are too few to hold every kind. What four templates cannot do is covered by random distortions of the
+spectrum, a wide one and one as narrow as a break or a group of emission lines, of the usual size of template
+errors (Brammer, van Dokkum & Coppi 2008), under which the galaxy has the colours of its witness.
 
 Fluxes are quoted for a flux of 1 in F814W. Absorption by intergalactic hydrogen, which matters in u beyond
 redshift 2, is left out.
@@ -36,15 +36,16 @@ REFERENCE = "sdss.r"
 """Shares of populations are shares of the light in this band at rest."""
 
 KERNEL = 0.1  # mag, how closely a mixture has to have a real galaxy's colours
-UNWITNESSED = 0.25  # part of the mixtures drawn without a real galaxy
-DISTORTION = (0.05, 0.15)  # mag
-_COHERENCE = 0.25  # in ln(wavelength)
+UNWITNESSED = 0.35  # part of the mixtures drawn without a real galaxy
+DISTORTIONS = ((0.25, (0.05, 0.15)), (0.06, (0.03, 0.12)))
+"""Coherence in ln(wavelength) and range of the amplitude, mag, of what templates cannot do."""
+_WAVES = np.arange(np.log(2000.0), np.log(60000.0), 0.02)
 _LARGEST = 0.25  # mag, of a misfit that is kept
 _SLACK = 0.04  # mag, by which colours differ from the witness's
 _REFERENCE = -2  # F814W among `HST_BANDS` at the end of all bands
 _PROPOSALS = 512
 _GRID = np.arange(0.05, 2.51, 0.05)
-_NEAR = 1.0  # mag between galaxies of like brightness
+_NEAR = 0.5  # mag between galaxies of like brightness
 
 
 Populations = tuple[tuple[str, float], ...]
@@ -96,13 +97,13 @@ def _table(
 def draw_mixtures(number: int, rng: np.random.Generator) -> Float[np.ndarray, "number population"]:
     """Draw mixtures of populations, as broad as galaxies are: shares of the light in `REFERENCE` at rest.
 
-    A fifth is quiescent, the rest forms stars beside any old population. Dust is exponentially distributed.
+    A third is quiescent, the rest forms stars beside any old population. Dust is exponentially distributed.
     """
-    old = np.where(rng.random(number) < 0.2, rng.beta(10.0, 0.5, number), rng.beta(0.7, 1.5, number))
+    old = np.where(rng.random(number) < 0.35, rng.beta(10.0, 0.5, number), rng.beta(0.7, 1.5, number))
     young = rng.dirichlet([0.6, 0.7, 1.2], number)
     shares = np.concatenate([old[:, None], (1.0 - old)[:, None] * young], axis=1)
     excess = np.stack(
-        [rng.exponential(0.1, number) - 0.05, *[rng.exponential(0.2, number) - 0.1] * 3], axis=1
+        [rng.exponential(0.15, number) - 0.05, *[rng.exponential(0.2, number) - 0.1] * 3], axis=1
     )
     return np.reshape(shares[..., None] * _between_dust(excess), (number, -1))
 
@@ -145,7 +146,7 @@ class ColourLibrary:
         """Natural logarithm of each galaxy's probability to lie at each redshift of the grid."""
         mixtures = draw_mixtures(2000, np.random.default_rng(0))
         evidence = np.stack(
-            [logsumexp(self._match(_hst_colours(mixtures, z)), axis=1) for z in _GRID], axis=1
+            [logsumexp(_match(self._own, _hst_colours(mixtures, z)), axis=1) for z in _GRID], axis=1
         )
         log = evidence + _redshift_prior(self._magnitudes[:, 1])
         return log - logsumexp(log, axis=1, keepdims=True)
@@ -153,10 +154,6 @@ class ColourLibrary:
     @functools.cached_property
     def _own(self) -> Float[np.ndarray, "galaxy 2"]:
         return self._magnitudes[:, :2] - self._magnitudes[:, 1:]
-
-    def _match(self, colours: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "galaxy n"]:
-        """Return ln of how well colours match each galaxy's."""
-        return -0.5 * np.sum((self._own[:, None] - colours) ** 2, axis=-1) / KERNEL**2
 
     def draw(
         self, bands: tuple[str, ...], redshift: float, rng: np.random.Generator,
@@ -195,14 +192,21 @@ class ColourLibrary:
                 log = log - 0.5 * ((self._magnitudes[:, 1] - magnitude) / _NEAR) ** 2
             witness = int(rng.choice(len(log), p=_probabilities(log)))
             colours = _hst_colours(mixtures, redshift)
-            row = int(rng.choice(_PROPOSALS, p=_probabilities(self._match(colours)[witness])))
+            match = _match(self._own[witness : witness + 1], colours)[0]
+            row = int(rng.choice(_PROPOSALS, p=_probabilities(match)))
             misfit = np.clip(self._own[witness] - colours[row], -_LARGEST, _LARGEST)
             misfit = misfit + rng.normal(0.0, _SLACK, 2)
         everything = (*bands, *HST_BANDS)
         spectrum = mixtures[row] @ population_fluxes(POPULATIONS, everything, redshift, curves)
-        centres = np.array([_centre(band, (curves or {}).get(band)) for band in everything])
-        spectrum = spectrum * 10 ** (-0.4 * _distortion(centres, misfit, rng))
+        spectrum = spectrum * 10 ** (-0.4 * _distortion(everything, misfit, rng, curves))
         return spectrum[: len(bands)] / spectrum[_REFERENCE]
+
+
+def _match(
+    real: Float[np.ndarray, "galaxy 2"], colours: Float[np.ndarray, "n 2"]
+) -> Float[np.ndarray, "galaxy n"]:
+    """Return ln of how well colours match those of real galaxies."""
+    return -0.5 * np.sum((real[:, None] - colours) ** 2, axis=-1) / KERNEL**2
 
 
 def _probabilities(log: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -210,24 +214,35 @@ def _probabilities(log: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 
 
 def _distortion(
-    centres: Float[np.ndarray, " band"], misfit: Float[np.ndarray, " 2"] | None, rng: np.random.Generator
+    bands: tuple[str, ...],
+    misfit: Float[np.ndarray, " 2"] | None,
+    rng: np.random.Generator,
+    curves: Mapping[str, Path] | None,
 ) -> Float[np.ndarray, " band"]:
-    """Draw a smooth function of wavelength, mag, with the given colours over the last bands, those of HST."""
-    position = np.log(centres)
-    covariance = np.exp(-0.5 * (np.subtract.outer(position, position) / _COHERENCE) ** 2)
+    """Draw how far a spectrum lies from the templates, mag; with these colours over the last bands, HST's."""
+    files = tuple((curves or {}).get(band) for band in bands)
+    terms = (rng.uniform(*amplitude) ** 2 * _covariance(bands, files, n) for n, amplitude in DISTORTIONS)
+    covariance = np.sum(list(terms), axis=0)
     # The root of a covariance that is singular where two bands are alike.
     values, vectors = np.linalg.eigh(covariance)
-    drawn = vectors @ (np.sqrt(np.maximum(values, 0.0)) * rng.standard_normal(len(centres)))
-    drawn = rng.uniform(*DISTORTION) * drawn
+    drawn = vectors @ (np.sqrt(np.maximum(values, 0.0)) * rng.standard_normal(len(bands)))
     if misfit is None:
         return drawn
-    colours = np.zeros((2, len(centres)))
+    colours = np.zeros((2, len(bands)))
     colours[[0, 1], [-3, -2]], colours[[0, 1], [-2, -1]] = 1.0, -1.0
     gain = covariance @ colours.T @ np.linalg.inv(colours @ covariance @ colours.T)
     return drawn + gain @ (misfit - colours @ drawn)
 
 
-@functools.lru_cache(maxsize=256)
-def _centre(band: str, curve: Path | None) -> float:
-    wavelength, transmission = filter_curve(band, None if curve is None else {band: curve})
-    return float(np.trapezoid(wavelength * transmission, wavelength) / np.trapezoid(transmission, wavelength))
+@functools.lru_cache(maxsize=64)
+def _covariance(
+    bands: tuple[str, ...], files: tuple[Path | None, ...], length: float
+) -> Float[np.ndarray, "band band"]:
+    """Return how far smooth functions of unit variance, averaged over bands, agree."""
+    weights = []
+    for band, file in zip(bands, files, strict=True):
+        wavelength, transmission = filter_curve(band, None if file is None else {band: file})
+        light = np.interp(_WAVES, np.log(wavelength), transmission, 0.0, 0.0)
+        weights.append(light / light.sum())
+    correlation = np.exp(-0.5 * (np.subtract.outer(_WAVES, _WAVES) / length) ** 2)
+    return np.array(weights) @ correlation @ np.array(weights).T

@@ -127,6 +127,6 @@ def test_real_galaxies_lie_well_inside_the_drawn_colours(shared_data):
         (0.85, {("lsst.g", "lsst.r"): 1.8, ("lsst.r", "lsst.i"): 1.17, ("euclid.vis", "euclid.J"): 2.26}),
         (0.5, {("lsst.g", "lsst.r"): 1.7, ("euclid.vis", "euclid.J"): 1.65, ("euclid.J", "euclid.H"): 0.37}),
     ):
-        drawn = drawn_colours(library, redshift, count=400, magnitude=21.0)
+        drawn = drawn_colours(library, redshift, count=200, magnitude=21.0)
         for (a, b), real in colours.items():
-            assert 0.01 < np.mean(drawn[a] - drawn[b] > real) < 0.99, (redshift, a, b)
+            assert 0.03 < np.mean(drawn[a] - drawn[b] > real) < 0.97, (redshift, a, b)
