@@ -12,6 +12,8 @@ for the magnitudes in the other two bands is taken. Mean errors are printed as t
 
 Apertures are squares of half the half-light radius on a side, within 2.5 half-light radii, brighter than a
 hundredth of the mean within; each counts by its pixels. Pixels count by their light in the held-out band.
+`constant` is the scatter that a constant colour beside the neighbouring band would give: what templates have
+to beat.
 """
 
 import argparse
@@ -139,7 +141,7 @@ def apertures(planes: np.ndarray) -> np.ndarray:
 def judge(sample: Sample) -> dict[str, np.ndarray]:
     """Predict each band from the others, print the errors; return true and predicted colours of apertures."""
     report(f"\n{sample.name}: {len(sample.images)} galaxies; mean error and scatter of errors in mag")
-    columns = ("held out", "mean", "apertures", "robust", "galaxies", "pixels", "number")
+    columns = ("held out", "mean", "apertures", "robust", "galaxies", "pixels", "constant", "number")
     report(" ".join(f"{column:>10}" for column in columns))
     out = {}
     for held, band in enumerate(sample.bands):
@@ -165,7 +167,9 @@ def judge(sample: Sample) -> dict[str, np.ndarray]:
         robust = 1.4826 * np.median(np.abs(error - np.median(error)))
         rms = np.sqrt(np.average((pixel - np.average(pixel, weights=weight)) ** 2, weights=weight))
         mean = f"{offset:.3f}" if sample.calibrated else "fitted"
-        numbers = (f"{number:.3f}" for number in (error.std(), robust, np.std(totals), rms))
+        numbers = (
+            f"{number:.3f}" for number in (error.std(), robust, np.std(totals), rms, np.std(true - beside))
+        )
         report(" ".join(f"{entry:>10}" for entry in (band, mean, *numbers, len(error))))
         shift = 0.0 if sample.calibrated else offset
         out[band] = np.stack([true - beside, guess - shift - beside])
