@@ -1,15 +1,13 @@
 """Integrated colours of galaxies at any redshift, as diverse as those of real ones.
 
-A galaxy's spectrum is a non-negative mixture of templates with and without dust (`synergy.templates`): an old
-population behind little dust and a young one behind any amount, in any proportion (`draw_mixtures`). Which
-mixtures occur is told by real galaxies with three HST magnitudes but no redshift: the evidence of a
-galaxy's colours among mixtures at each redshift, times the redshift distribution of its magnitude (LSST
-Science Book, eq. 3.8), says at which redshifts it may lie, as for a photometric redshift. To draw colours at
-a redshift, one of the galaxies that may lie there is taken, and a mixture from among those that have its
-colours, to the accuracy of templates. A part of the mixtures is drawn without such a witness: 150 galaxies
-are too few to hold every kind. What four templates cannot do is covered by a smooth random distortion of the
-spectrum, of 0.05 to 0.15 mag rms, the usual size of template errors (Brammer, van Dokkum & Coppi 2008), under
-which the galaxy has the colours of its witness.
+A galaxy's spectrum is a mixture of stellar populations (`data_prep.stellar_populations`). Which mixtures
+occur is told by real galaxies with three HST magnitudes but no redshift; at which redshifts they may lie,
+`data_prep.photometric_redshifts` says. To draw colours at a redshift, one of the galaxies that may lie there
+is taken, and a mixture from among those that have its colours, to the accuracy of templates. A part of the
+mixtures is drawn without such a witness: 150 galaxies are too few to hold every kind. What four templates
+cannot do is covered by random distortions of the spectrum, a wide one and one as narrow as a break or a group
+of emission lines, of the usual size of template errors (Brammer, van Dokkum & Coppi 2008), under which the
+galaxy has the colours of its witness.
 
 Fluxes are quoted for a flux of 1 in F814W. Absorption by intergalactic hydrogen, which matters in u beyond
 redshift 2, is left out.
@@ -24,104 +22,21 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import logsumexp
 
+from data_prep.photometric_redshifts import REDSHIFTS, log_match, log_redshifts, mixture_magnitudes
 from data_prep.readers.hst import BANDS as HST_BANDS
 from data_prep.readers.hst import Colours
-from synergy.errors import InputError
+from data_prep.stellar_populations import POPULATIONS, draw_mixtures, population_fluxes
 from synergy.filters import filter_curve
-from synergy.templates import TYPES, template_fluxes
 
-DUST = (-0.1, 0.0, 0.1, 0.2, 0.35, 0.5, 0.75)
-"""E(B-V) of the templates; these have dust of their own, of which a negative excess takes a part away."""
-REFERENCE = "sdss.r"
-"""Shares of populations are shares of the light in this band at rest."""
-
-KERNEL = 0.1  # mag, how closely a mixture has to have a real galaxy's colours
-UNWITNESSED = 0.25  # part of the mixtures drawn without a real galaxy
-DISTORTION = (0.05, 0.15)  # mag
-_COHERENCE = 0.25  # in ln(wavelength)
+UNWITNESSED = 0.35  # part of the mixtures drawn without a real galaxy
+DISTORTIONS = ((0.25, (0.05, 0.15)), (0.06, (0.03, 0.12)))
+"""Coherence in ln(wavelength) and range of the amplitude, mag, of what templates cannot do."""
+_WAVES = np.arange(np.log(2000.0), np.log(60000.0), 0.02)
 _LARGEST = 0.25  # mag, of a misfit that is kept
 _SLACK = 0.04  # mag, by which colours differ from the witness's
 _REFERENCE = -2  # F814W among `HST_BANDS` at the end of all bands
 _PROPOSALS = 512
-_GRID = np.arange(0.05, 2.51, 0.05)
-_NEAR = 1.0  # mag between galaxies of like brightness
-
-
-Populations = tuple[tuple[str, float], ...]
-
-POPULATIONS: Populations = tuple((name, excess) for name in TYPES for excess in DUST)
-
-
-def population_fluxes(
-    populations: Populations,
-    bands: tuple[str, ...],
-    redshift: float,
-    curves: Mapping[str, Path] | None = None,
-) -> Float[np.ndarray, "population band"]:
-    """Return the fluxes of populations in observed bands, for a flux of 1 in `REFERENCE` at rest.
-
-    Parameters
-    ----------
-    populations
-        Template and E(B-V) of each.
-    bands
-        Bands.
-    redshift
-        Redshift; rounded to 0.01, so that tables can be kept.
-    curves
-        Files of filter curves for bands that have none (see `synergy.filters`).
-
-    Raises
-    ------
-    InputError
-        If there is no such template, or a band has no usable curve.
-    """
-    return _table(populations, tuple(bands), round(float(redshift), 2), tuple(sorted((curves or {}).items())))
-
-
-@functools.lru_cache(maxsize=1024)
-def _table(
-    populations: Populations, bands: tuple[str, ...], redshift: float, curves: tuple[tuple[str, Path], ...]
-) -> Float[np.ndarray, "population band"]:
-    if unknown := sorted({name for name, _ in populations} - set(TYPES)):
-        raise InputError(
-            "populations", ", ".join(unknown), f"some of {', '.join(TYPES)}", "Check the spelling."
-        )
-    dust = tuple(sorted({excess for _, excess in populations}))
-    rows = [TYPES.index(name) * len(dust) + dust.index(excess) for name, excess in populations]
-    at_rest = template_fluxes((REFERENCE,), 0.0, dust)
-    return (template_fluxes(bands, redshift, dust, dict(curves)) / at_rest)[rows]
-
-
-def draw_mixtures(number: int, rng: np.random.Generator) -> Float[np.ndarray, "number population"]:
-    """Draw mixtures of populations, as broad as galaxies are: shares of the light in `REFERENCE` at rest.
-
-    A fifth is quiescent, the rest forms stars beside any old population. Dust is exponentially distributed.
-    """
-    old = np.where(rng.random(number) < 0.2, rng.beta(10.0, 0.5, number), rng.beta(0.7, 1.5, number))
-    young = rng.dirichlet([0.6, 0.7, 1.2], number)
-    shares = np.concatenate([old[:, None], (1.0 - old)[:, None] * young], axis=1)
-    excess = np.stack(
-        [rng.exponential(0.1, number) - 0.05, *[rng.exponential(0.2, number) - 0.1] * 3], axis=1
-    )
-    return np.reshape(shares[..., None] * _between_dust(excess), (number, -1))
-
-
-def _between_dust(excess: Float[np.ndarray, "..."]) -> Float[np.ndarray, "... dust"]:
-    """Return the mixture of the two neighbours in `DUST` that stands for an E(B-V)."""
-    position = np.interp(excess, DUST, np.arange(len(DUST)))
-    return np.clip(1.0 - np.abs(position[..., None] - np.arange(len(DUST))), 0.0, None)
-
-
-def _hst_colours(mixtures: Float[np.ndarray, "n population"], redshift: float) -> Float[np.ndarray, "n 2"]:
-    magnitudes = -2.5 * np.log10(mixtures @ population_fluxes(POPULATIONS, HST_BANDS, redshift))
-    return magnitudes[:, :2] - magnitudes[:, 1:]
-
-
-def _redshift_prior(magnitude: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n z"]:
-    """Return ln of the distribution of redshifts of galaxies brighter than an F814W magnitude."""
-    scale = 0.0417 * np.clip(magnitude, 20.0, 26.0) - 0.744
-    return 2.0 * np.log(_GRID) - _GRID / scale[:, None]
+_NEAR = 0.5  # mag between galaxies of like brightness
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,21 +57,7 @@ class ColourLibrary:
 
     @functools.cached_property
     def _log_redshift(self) -> Float[np.ndarray, "galaxy z"]:
-        """Natural logarithm of each galaxy's probability to lie at each redshift of the grid."""
-        mixtures = draw_mixtures(2000, np.random.default_rng(0))
-        evidence = np.stack(
-            [logsumexp(self._match(_hst_colours(mixtures, z)), axis=1) for z in _GRID], axis=1
-        )
-        log = evidence + _redshift_prior(self._magnitudes[:, 1])
-        return log - logsumexp(log, axis=1, keepdims=True)
-
-    @functools.cached_property
-    def _own(self) -> Float[np.ndarray, "galaxy 2"]:
-        return self._magnitudes[:, :2] - self._magnitudes[:, 1:]
-
-    def _match(self, colours: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "galaxy n"]:
-        """Return ln of how well colours match each galaxy's."""
-        return -0.5 * np.sum((self._own[:, None] - colours) ** 2, axis=-1) / KERNEL**2
+        return log_redshifts(HST_BANDS, self._magnitudes, self._magnitudes[:, 1])
 
     def draw(
         self, bands: tuple[str, ...], redshift: float, rng: np.random.Generator,
@@ -190,18 +91,16 @@ class ColourLibrary:
         mixtures = draw_mixtures(_PROPOSALS, rng)
         row, misfit = int(rng.integers(_PROPOSALS)), None
         if rng.random() >= UNWITNESSED:
-            log = self._log_redshift[:, np.argmin(np.abs(_GRID - redshift))]
+            log = self._log_redshift[:, np.argmin(np.abs(REDSHIFTS - redshift))]
             if magnitude is not None:
                 log = log - 0.5 * ((self._magnitudes[:, 1] - magnitude) / _NEAR) ** 2
             witness = int(rng.choice(len(log), p=_probabilities(log)))
-            colours = _hst_colours(mixtures, redshift)
-            row = int(rng.choice(_PROPOSALS, p=_probabilities(self._match(colours)[witness])))
-            misfit = np.clip(self._own[witness] - colours[row], -_LARGEST, _LARGEST)
-            misfit = misfit + rng.normal(0.0, _SLACK, 2)
+            drawn, real = mixture_magnitudes(mixtures, HST_BANDS, redshift), self._magnitudes[witness]
+            row = int(rng.choice(_PROPOSALS, p=_probabilities(log_match(real[None], drawn)[0])))
+            misfit = np.clip(-np.diff(real - drawn[row]), -_LARGEST, _LARGEST) + rng.normal(0.0, _SLACK, 2)
         everything = (*bands, *HST_BANDS)
         spectrum = mixtures[row] @ population_fluxes(POPULATIONS, everything, redshift, curves)
-        centres = np.array([_centre(band, (curves or {}).get(band)) for band in everything])
-        spectrum = spectrum * 10 ** (-0.4 * _distortion(centres, misfit, rng))
+        spectrum = spectrum * 10 ** (-0.4 * _distortion(everything, misfit, rng, curves))
         return spectrum[: len(bands)] / spectrum[_REFERENCE]
 
 
@@ -210,24 +109,35 @@ def _probabilities(log: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 
 
 def _distortion(
-    centres: Float[np.ndarray, " band"], misfit: Float[np.ndarray, " 2"] | None, rng: np.random.Generator
+    bands: tuple[str, ...],
+    misfit: Float[np.ndarray, " 2"] | None,
+    rng: np.random.Generator,
+    curves: Mapping[str, Path] | None,
 ) -> Float[np.ndarray, " band"]:
-    """Draw a smooth function of wavelength, mag, with the given colours over the last bands, those of HST."""
-    position = np.log(centres)
-    covariance = np.exp(-0.5 * (np.subtract.outer(position, position) / _COHERENCE) ** 2)
+    """Draw how far a spectrum lies from the templates, mag; with these colours over the last bands, HST's."""
+    files = tuple((curves or {}).get(band) for band in bands)
+    terms = (rng.uniform(*amplitude) ** 2 * _covariance(bands, files, n) for n, amplitude in DISTORTIONS)
+    covariance = np.sum(list(terms), axis=0)
     # The root of a covariance that is singular where two bands are alike.
     values, vectors = np.linalg.eigh(covariance)
-    drawn = vectors @ (np.sqrt(np.maximum(values, 0.0)) * rng.standard_normal(len(centres)))
-    drawn = rng.uniform(*DISTORTION) * drawn
+    drawn = vectors @ (np.sqrt(np.maximum(values, 0.0)) * rng.standard_normal(len(bands)))
     if misfit is None:
         return drawn
-    colours = np.zeros((2, len(centres)))
+    colours = np.zeros((2, len(bands)))
     colours[[0, 1], [-3, -2]], colours[[0, 1], [-2, -1]] = 1.0, -1.0
     gain = covariance @ colours.T @ np.linalg.inv(colours @ covariance @ colours.T)
     return drawn + gain @ (misfit - colours @ drawn)
 
 
-@functools.lru_cache(maxsize=256)
-def _centre(band: str, curve: Path | None) -> float:
-    wavelength, transmission = filter_curve(band, None if curve is None else {band: curve})
-    return float(np.trapezoid(wavelength * transmission, wavelength) / np.trapezoid(transmission, wavelength))
+@functools.lru_cache(maxsize=64)
+def _covariance(
+    bands: tuple[str, ...], files: tuple[Path | None, ...], length: float
+) -> Float[np.ndarray, "band band"]:
+    """Return how far smooth functions of unit variance, averaged over bands, agree."""
+    weights = []
+    for band, file in zip(bands, files, strict=True):
+        wavelength, transmission = filter_curve(band, None if file is None else {band: file})
+        light = np.interp(_WAVES, np.log(wavelength), transmission, 0.0, 0.0)
+        weights.append(light / light.sum())
+    correlation = np.exp(-0.5 * (np.subtract.outer(_WAVES, _WAVES) / length) ** 2)
+    return np.array(weights) @ correlation @ np.array(weights).T

@@ -21,12 +21,13 @@ import numpy as np
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
 
-from data_prep.colour_library import ColourLibrary, Populations, population_fluxes
+from data_prep.colour_library import ColourLibrary
 from data_prep.framing import framed
 from data_prep.mixtures import split_light
 from data_prep.planes import half_light_radius
 from data_prep.readers.galaxy import Galaxy
 from data_prep.sky import LightMaps
+from data_prep.stellar_populations import Populations, population_fluxes
 from synergy.errors import InputError
 from synergy.filters import filter_curve
 from synergy.templates import TYPES, calzetti
@@ -95,7 +96,7 @@ def _own_redshift(galaxy: Galaxy, redshift: float | None) -> float:
             galaxy.id,
             "a calibrated galaxy without a redshift",
             "the redshift at which its bands were observed",
-            "Pass `redshift`.",
+            "Pass `redshift`, such as the `likely_redshift` of its fluxes.",
         )
     return own
 

@@ -1,8 +1,8 @@
 """A calibrated image as a few populations: per-pixel non-negative mixtures of galaxy spectra.
 
 A few bands do not fix a mixture of many templates, least of all its light in other bands. So a mixture is
-the mean of all that galaxies are made of (`data_prep.colour_library.draw_mixtures`) and that have the colours
-(to `ACCURACY`), corrected by non-negative least squares with a pull towards that mean. Pixels are grouped by
+the mean of those that galaxies are made of (`data_prep.stellar_populations`) and that have the colours (to
+`ACCURACY`), corrected by non-negative least squares with a pull towards that mean. Pixels are grouped by
 colour for it, and as few templates are kept as give all groups' spectra from the ultraviolet to the near
 infrared (`LARGEST_NUMBER` at most); each pixel is then fitted with these.
 
@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import nnls
 
-from data_prep.colour_library import POPULATIONS, Populations, draw_mixtures, population_fluxes
+from data_prep.stellar_populations import POPULATIONS, Populations, draw_mixtures, population_fluxes
 
 ACCURACY = 0.05
 """Closeness of colours, mag."""
@@ -61,7 +61,7 @@ def split_light(
     populations
         Template and E(B-V) of each map.
     maps
-        Light of each per pixel in `data_prep.colour_library.REFERENCE` at rest.
+        Light of each per pixel in `data_prep.stellar_populations.REFERENCE` at rest.
 
     Raises
     ------
@@ -229,9 +229,14 @@ def keep_few(
     wanted = mixtures @ wide
 
     def fit(chosen: list[int]) -> tuple[float, Float[np.ndarray, "group kept"]]:
-        fits = [nnls((wide[chosen] / row).T, np.ones(len(row))) for row in wanted]
-        error = np.sqrt(np.average([e**2 / wide.shape[1] for _, e in fits], weights=weights))
-        return float(error), np.array([x for x, _ in fits])
+        mixtures, squares = [], []
+        for row in wanted:
+            design = (wide[chosen] / row).T
+            scale = design.mean(axis=0)  # scipy's solver needs columns of order one
+            shares, error = nnls(design / scale, np.ones(len(row)))
+            mixtures.append(shares / scale)
+            squares.append(error**2 / len(row))
+        return float(np.sqrt(np.average(squares, weights=weights))), np.array(mixtures)
 
     kept: list[int] = []
     error, best = np.inf, np.zeros((len(mixtures), 0))

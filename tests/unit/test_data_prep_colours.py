@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from data_prep.colour_library import POPULATIONS, ColourLibrary, population_fluxes
+from data_prep.colour_library import ColourLibrary
 from data_prep.colours import light_maps, population_tilts, populations, share_out, spectra
 from data_prep.readers.galaxy import Galaxy
 from data_prep.readers.hst import Colours
 from data_prep.readers.tng import read_tng
+from data_prep.stellar_populations import POPULATIONS, population_fluxes
 from synergy.errors import InputError
 from synergy.survey import SCENE_BANDS
 from synergy.templates import TYPES

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
-from data_prep.colour_library import POPULATIONS, population_fluxes
 from data_prep.mixtures import (
     GROUPS,
     LARGEST_NUMBER,
@@ -15,6 +14,7 @@ from data_prep.mixtures import (
     split_light,
     typical_mixtures,
 )
+from data_prep.stellar_populations import POPULATIONS, population_fluxes
 
 GRIZ = tuple(f"sdss.{b}" for b in "griz")
 REDSHIFT = 0.05
