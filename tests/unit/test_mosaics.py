@@ -12,7 +12,7 @@ from astropy.io import fits
 
 from data_prep import survey_psfs
 from data_prep.cameras import observe_sky
-from data_prep.mock_config import SurveySettings
+from data_prep.mock_config import StampSettings, SurveySettings
 from data_prep.mosaics import exposure_frames, observe_mosaic
 from data_prep.psfs import effective_psf
 from data_prep.render import image_frame, tangent_map
@@ -166,7 +166,7 @@ def test_bands_of_one_camera_share_a_frame_and_orders_hold():
 
 def stamp_settings(path, stamp, band, pixel_scale=None):
     fits.writeto(path / "stamp.fits", stamp)
-    return SurveySettings(bands=(band,), psf={band: "stamp.fits"}, psf_pixel_scale=pixel_scale)
+    return SurveySettings(bands=(band,), psf={band: {"file": "stamp.fits", "pixel_scale": pixel_scale}})
 
 
 def test_measured_stamps(tmp_path):
@@ -195,7 +195,10 @@ def test_undersampled_stamps_are_recovered_or_refused(tmp_path, monkeypatch):
     assert pixel_scale == 0.1
     assert model == telescope("euclid.vis")
     assert psf.psf.pixel_scale == 0.025
+    finer = settings.model_copy(
+        update={"psf": {"euclid.vis": StampSettings(file="stamp.fits", pixel_scale=0.08)}}
+    )
     with pytest.raises(InputError, match="undersampled"):
-        draw_psfs(settings.model_copy(update={"psf_pixel_scale": 0.08}), tmp_path, np.random.default_rng(0))
+        draw_psfs(finer, tmp_path, np.random.default_rng(0))
     with pytest.raises(InputError, match="no such file"):
         draw_psfs(settings, tmp_path / "nowhere", np.random.default_rng(0))
