@@ -60,16 +60,20 @@ def write_model_card(run: Path, draws: int = 12, steps: int = 48) -> Path:
         _samples_figure(scenes * np.asarray(prior.band_scale)[:, None, None], prior), folder / "samples.png"
     )
     path = folder / "README.md"
-    write_bytes(path, _text(prior, card).encode())
+    write_bytes(path, _text(prior, card, rows).encode())
     return path
 
 
-def _text(prior: DiffusionPrior, card: dict) -> str:
+def _text(prior: DiffusionPrior, card: dict, rows: list[dict[str, str]]) -> str:
     training = card["training"]
     weights = sum(v.size for group in prior.params.values() for v in group.values())
-    errors = "".join(
-        f"| {key.removeprefix('error_')} | {value:.3g} |\n" for key, value in card["validation"].items()
+    # Runs may be stopped between two validations: the last one that was made counts.
+    names = [key for key in rows[0] if key.startswith("error_")]
+    last = next((row for row in reversed(rows) if all(row[key] for key in names)), None)
+    errors = (
+        "".join(f"| {k.removeprefix('error_')} | {float(last[k]):.3g} |\n" for k in names) if last else ""
     )
+    measured = f" at step {last['step']}" if last else ""
     settings = json.dumps(training["config"], indent=2)
     origin = training.get("began_from")
     began = f", after those of prior `{origin}`, from whose weights the run began" if origin else ""
@@ -93,7 +97,7 @@ arcsec per pixel, in units of each scene's flux scale. {weights / 1e6:.2f} milli
 
 ![Loss and held-out error](loss.png)
 
-Held-out denoising error in units of sigma squared (1 = no noise removed):
+Held-out denoising error{measured} in units of sigma squared (1 = no noise removed):
 
 | sigma | error |
 | --- | --- |
