@@ -20,6 +20,7 @@ from synergy.errors import InputError
 from synergy.io.atomic import replacing
 from synergy.io.pairs import Pair, PairShards
 from synergy.observation import Observation
+from synergy.survey import get_band
 
 _WHITE = (1.6, 1.0, 0.6)  # weights of a blue, a middle and a red band per flux density
 
@@ -77,7 +78,7 @@ def _cameras(pair: Pair) -> list[list[str]]:
     """Group the names of the images by what shares a grid."""
     groups: dict[tuple[object, ...], list[str]] = {}
     for observation in pair.observations:
-        key = (observation.band.split(".")[0], observation.image.shape)
+        key = (get_band(observation.band).instrument, observation.image.shape)
         groups.setdefault(key, []).append(observation.name)
     return list(groups.values())
 
