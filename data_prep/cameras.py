@@ -70,7 +70,7 @@ def _coadds(
     dither = settings.dithered * rng.uniform(-0.5, 0.5, 2)
     frame = image_frame(scene, _shape(scene, scale), scale, _pair(dither), rotation, settings.flipped)
     clean = render_images(sky, scene, frame, psfs)
-    return [observe(clean[psf.band], frame, psf, rng, settings.exposures) for psf in psfs]
+    return [observe(clean[psf.band], frame, psf, rng, settings.exposures_of(psf.band)) for psf in psfs]
 
 
 def _mosaics(
@@ -82,12 +82,13 @@ def _mosaics(
     rng: np.random.Generator,
 ) -> list[Observation]:
     bands = [get_band(psf.band) for psf in psfs]
+    combined = {band.name: settings.exposures_of(band.name) or band.n_exposures for band in bands}
     offset = settings.dithered * rng.uniform(-0.5, 0.5, 2)
     mosaic = image_frame(scene, _shape(scene, PIXEL_SCALE), PIXEL_SCALE, _pair(offset))
-    number = min(settings.exposures or MOST_DITHERS, MOST_DITHERS, *(band.n_exposures for band in bands))
+    number = min(MOST_DITHERS, *combined.values())
     dithers = rng.uniform(-0.5, 0.5, (number, 2))
     exposures = exposure_frames(scene, mosaic, bands[0].pixel_scale, dithers, rotation, settings.flipped)
-    return observe_mosaic(sky, scene, mosaic, exposures, psfs, settings.exposures, rng)
+    return observe_mosaic(sky, scene, mosaic, exposures, psfs, combined, rng)
 
 
 def _shape(scene: Frame, pixel_scale: float) -> tuple[int, int]:

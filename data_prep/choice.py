@@ -13,8 +13,6 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from data_prep.splits import SPLITS
-
 
 @runtime_checkable
 class Named(Protocol):
@@ -39,29 +37,13 @@ def choose(entries: Sequence[Entry], rng: np.random.Generator) -> Entry:
         Random numbers; one is drawn, however many entries there are.
     """
     key = rng.integers(2**64, dtype=np.uint64)
-    names = np.array([_hash(entry.id) for entry in entries], np.uint64)
+    names = np.array([name_hash(entry.id) for entry in entries], np.uint64)
     return entries[int(np.argmax(_mixed(names ^ key)))]
 
 
-def pair_galaxy(entries: Sequence[Entry], seed: int, split: str, number: int) -> tuple[Entry, int]:
-    """Return the galaxy of a pair and the view of it that the pair shows.
-
-    Parameters
-    ----------
-    entries
-        Galaxies of the split.
-    seed
-        Of the configuration.
-    split
-        Name of the split.
-    number
-        Number of the pair within its split. Views count pairs, so no two pairs have one view of one galaxy.
-    """
-    return choose(entries, np.random.default_rng([seed, SPLITS.index(split), number])), number
-
-
 @functools.lru_cache(maxsize=2**18)
-def _hash(name: str) -> int:
+def name_hash(name: str) -> int:
+    """Return a number below 2^64 that is a function of a name, the same everywhere and always."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
 
 

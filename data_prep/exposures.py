@@ -20,7 +20,6 @@ def observe(
     psf: EffectivePSF,
     rng: np.random.Generator,
     exposures: int | None = None,
-    name: str | None = None,
 ) -> Observation:
     """Add the noise of a survey to a noise-free image.
 
@@ -36,12 +35,10 @@ def observe(
         Random numbers.
     exposures
         Number of exposures combined; all that the survey takes when omitted.
-    name
-        Name of the observation; that of the band when omitted.
     """
     variance = pixel_variance(clean, psf.band, exposures)
     return Observation(
-        name=name or psf.band,
+        name=psf.band,
         band=psf.band,
         image=clean + np.sqrt(variance) * rng.standard_normal(clean.shape),
         ivar=1 / variance,

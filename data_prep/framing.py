@@ -10,6 +10,7 @@ from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
 
 from data_prep.planes import half_light_radius
+from data_prep.windows import fade
 
 SMOOTHING = 0.2
 DARK = 1e-6
@@ -42,4 +43,4 @@ def framed(light: Float[np.ndarray, "band y x"]) -> Float[np.ndarray, "band v u"
 def _fade(shape: tuple[int, int]) -> Float[np.ndarray, "y x"]:
     y, x = ((np.arange(n) - (n - 1) / 2.0) / (n / 2.0) for n in shape)
     radius = np.hypot(y[:, None], x[None, :])
-    return 0.5 * (1.0 + np.cos(np.pi * np.clip((radius - FADE) / (1.0 - FADE), 0.0, 1.0)))
+    return fade(radius, FADE, 1.0)

@@ -9,15 +9,15 @@ galaxies changes only the mocks that fall on the new ones.
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from data_prep.choice import choose
+from data_prep.choice import choose, name_hash
 from data_prep.colours import light_maps
 from data_prep.mock_config import MockSettings, SourceSettings
+from data_prep.photometric_redshifts import likely_redshift
 from data_prep.planes import softened
 from data_prep.procedural import procedural_galaxy
 from data_prep.readers import GalaxyEntry, list_galaxies
@@ -108,7 +108,7 @@ class Galaxies:
 @functools.lru_cache(maxsize=64)
 def _few(candidates: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
     """Return the candidates whose names have the smallest hashes, at most `NEIGHBOURS`."""
-    return tuple(sorted(candidates, key=lambda c: hashlib.sha256(c.id.encode()).digest())[:NEIGHBOURS])
+    return tuple(sorted(candidates, key=lambda c: name_hash(c.id))[:NEIGHBOURS])
 
 
 def _candidates(source: SourceSettings, settings: MockSettings, data: Path | None) -> tuple[Candidate, ...]:
@@ -141,4 +141,7 @@ def _painted(number: int, seed: int) -> LightMaps:
 
 @functools.lru_cache(maxsize=KEPT)
 def _read(entry: GalaxyEntry, redshift: float | None) -> LightMaps:
-    return softened(light_maps(entry.read(), redshift))
+    galaxy = entry.read()
+    if galaxy.absolute and redshift is None and not np.isfinite(galaxy.redshift):
+        redshift = likely_redshift(galaxy.bands, galaxy.light.sum(axis=(1, 2)))
+    return softened(light_maps(galaxy, redshift))

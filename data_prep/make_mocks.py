@@ -7,7 +7,6 @@ images as they were.
 """
 
 import functools
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 
 from data_prep.cameras import observe_sky
+from data_prep.choice import name_hash
 from data_prep.colour_library import ColourLibrary
 from data_prep.colours import spectra
 from data_prep.galaxies import Galaxies
@@ -86,8 +86,7 @@ def _main(
     """Return the galaxy that a pair is about, and the pair's random numbers."""
     choice = np.random.default_rng([settings.seed, SPLITS.index(split), number])
     candidate = _galaxies(settings, data).draw(split, choice)
-    name = int.from_bytes(hashlib.sha256(candidate.id.encode()).digest()[:8], "big")
-    rng = np.random.default_rng([settings.seed, name, SPLITS.index(split), number])
+    rng = np.random.default_rng([settings.seed, name_hash(candidate.id), SPLITS.index(split), number])
     if rng.random() < settings.placement.empty:
         return None, rng
     return candidate.light(), rng

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from data_prep.splits import SPLITS
 from synergy.survey import SCENE_BANDS
@@ -37,7 +37,9 @@ class SourceSettings(_Settings):
     zeropoints: dict[str, float] | None = Field(
         None, description="band -> AB magnitude of 1 count/s, for images in counts"
     )
-    redshift: float | None = Field(None, gt=0, description="of calibrated images that do not say theirs")
+    redshift: float | None = Field(
+        None, gt=0, description="of calibrated images; their own, or the likeliest, when omitted"
+    )
     number: int = Field(300, ge=1, description="procedural galaxies to choose from")
 
 
@@ -73,7 +75,9 @@ class SurveySettings(_Settings):
     """One camera's images of each scene."""
 
     bands: tuple[str, ...]
-    exposures: int | None = Field(None, ge=1, description="combined exposures; the survey's when omitted")
+    exposures: PositiveInt | dict[str, PositiveInt] | None = Field(
+        None, description="combined exposures, of all bands or by band; the survey's when omitted"
+    )
     rotation: float | Literal["random"] = Field(0.0, description="degrees, or random for each pair")
     flipped: bool = Field(False, description="whether the image has the other parity")
     dithered: bool = Field(True, description="whether the pixel grid has a random sub-pixel offset")
@@ -81,6 +85,10 @@ class SurveySettings(_Settings):
     layout: Literal["native", "mer"] = Field("native", description="own pixels, or Euclid's 0.1 arcsec grid")
     psf_radius: float = Field(3.0, gt=0, description="arcsec at which PSF wings end")
     psf: dict[str, StampSettings] = Field({}, description="measured PSFs by band, in place of models")
+
+    def exposures_of(self, band: str) -> int | None:
+        """Return the number of exposures combined in a band; None for all that the survey takes."""
+        return self.exposures.get(band) if isinstance(self.exposures, dict) else self.exposures
 
 
 class MockSettings(_Settings):

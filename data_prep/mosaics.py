@@ -13,7 +13,7 @@ interpolated linearly (in Q1 mosaics adjacent pixels correlate as linear interpo
   `independent`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import galsim
 import numpy as np
@@ -48,7 +48,7 @@ def observe_mosaic(
     mosaic: Frame,
     exposures: Sequence[Frame],
     psfs: Sequence[EffectivePSF],
-    number: int | None,
+    combined: Mapping[str, int],
     rng: np.random.Generator,
 ) -> list[Observation]:
     """Make the mosaics of one camera's bands.
@@ -65,8 +65,8 @@ def observe_mosaic(
         Frames of the dithered exposures (`exposure_frames`).
     psfs
         Effective PSF of each band, in the exposures' axes.
-    number
-        Number of exposures combined, shared out among the dithers; all that the survey takes when None.
+    combined
+        Band -> number of exposures combined, shared out among the dithers.
     rng
         Random numbers.
     """
@@ -75,7 +75,15 @@ def observe_mosaic(
     correlation[correlation.shape[0] // 2, correlation.shape[1] // 2] += PEDESTAL
     clean = [render_images(sky, scene, frame, psfs) for frame in exposures]
     return [
-        _combined([images[psf.band] for images in clean], matrices, mosaic, correlation, seen, number, rng)
+        _combined(
+            [images[psf.band] for images in clean],
+            matrices,
+            mosaic,
+            correlation,
+            seen,
+            combined[psf.band],
+            rng,
+        )
         for psf, seen in ((psf, _interpolated_psf(psf, exposures[0], mosaic)) for psf in psfs)
     ]
 
@@ -117,12 +125,12 @@ def _combined(
     mosaic: Frame,
     correlation: Float[np.ndarray, "dy dx"],
     psf: EffectivePSF,
-    number: int | None,
+    number: int,
     rng: np.random.Generator,
 ) -> Observation:
     """Add noise to exposures and average them on the mosaic's pixels."""
     survey, dithers = get_band(psf.band), len(clean)
-    each = (survey.n_exposures if number is None else number) / dithers
+    each = number / dithers
     signal, noise, variance = np.zeros((3, mosaic.shape[0] * mosaic.shape[1]))
     for image, matrix in zip(clean, matrices, strict=True):
         native = pixel_variance(image, psf.band, each).ravel()

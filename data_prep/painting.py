@@ -109,11 +109,6 @@ def sersic(radius: Map, half_light: float, index: float) -> Map:
     return np.exp(-b * ((radius / half_light) ** (1 / index) - 1))
 
 
-def fade(radius: Map, start: float, end: float) -> Map:
-    """Return a window that is 1 up to one radius and falls as a cosine to 0 at another."""
-    return 0.5 * (1 + np.cos(np.pi * np.clip((radius - start) / (end - start), 0, 1)))
-
-
 def knots(
     rng: np.random.Generator, canvas: Canvas, birth: Map, number: int, sigmas: tuple[float, float],
     reach: int | None = None,

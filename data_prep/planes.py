@@ -5,9 +5,8 @@ A galaxy's light maps are stretched, sheared, turned, flipped and shifted by one
 smoothed with the elliptical Gaussian that the affine map turns into the round model PSF, then interpolated.
 Smoothing comes first, so that shrinking does not alias.
 
-This is the quick way to a truth; `data_prep.rendering` draws the same sky with GalSim, and tests hold the two
-together. Convention of both: the centre of the source grid, ``(n - 1) / 2``, falls on the centre of the
-source, and flips are in the matrix, as a negative determinant.
+The centre of the source grid, ``(n - 1) / 2``, falls on the centre of the source, and flips are in the
+matrix, as a negative determinant: the convention of `data_prep.rendering`, too.
 """
 
 import dataclasses
@@ -17,32 +16,9 @@ from jaxtyping import Float
 from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from data_prep.sky import LightMaps, Sky
+from data_prep.sky import LightMaps
 
 MODEL_SIGMA = 2.0 / np.sqrt(8.0 * np.log(2.0))  # scene pixels: a FWHM of two
-
-
-def truth_planes(sky: Sky, side: int, pixel_scale: float) -> Float[np.ndarray, "band y x"]:
-    """Return the scene of a sky in nJy/pixel.
-
-    Parameters
-    ----------
-    sky
-        The sources.
-    side
-        Pixels on a side of the scene.
-    pixel_scale
-        Arcsec per pixel.
-    """
-    scene = np.zeros((len(sky.bands), side, side))
-    for source in sky.sources:
-        y, x = ((side - 1) / 2 + c / pixel_scale for c in source.centre)
-        if source.light is None:
-            planes = _spot((y, x), side)[None]
-        else:
-            planes = place(source.light.maps, source.matrix / pixel_scale, (y, x), (side, side))
-        scene += np.tensordot(source.fluxes.T, planes, axes=1)
-    return scene
 
 
 def place(
@@ -144,10 +120,3 @@ def softened(light: LightMaps, sigma: float = 0.7) -> LightMaps:
     maps /= maps.sum(axis=(1, 2), keepdims=True)
     radius = half_light_radius(np.tensordot(light.shares, maps, axes=1))
     return dataclasses.replace(light, maps=maps, radius=radius)
-
-
-def _spot(centre: tuple[float, float], side: int) -> Float[np.ndarray, "y x"]:
-    """Return the model PSF at a place of the scene."""
-    y, x = np.indices((side, side))
-    square = (y - centre[0]) ** 2 + (x - centre[1]) ** 2
-    return np.exp(-0.5 * square / MODEL_SIGMA**2) / (2.0 * np.pi * MODEL_SIGMA**2)

@@ -18,7 +18,6 @@ from data_prep.painting import (
     arms,
     clumps,
     disc_plane,
-    fade,
     knots,
     sersic,
     spiral_phase,
@@ -27,6 +26,7 @@ from data_prep.painting import (
     turbulence,
     veil,
 )
+from data_prep.windows import fade
 
 CANVAS = Canvas(160)
 """Grid of procedural galaxies."""

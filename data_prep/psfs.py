@@ -24,6 +24,7 @@ from jaxtyping import Float
 
 from data_prep.euclid_optics import JITTER, PASSBANDS, diffraction
 from data_prep.seeing import Seeing, on_ground
+from data_prep.windows import fade
 from synergy.errors import InputError
 from synergy.psf import PSF
 from synergy.survey import get_band
@@ -146,7 +147,6 @@ def tapered(stamp: Float[np.ndarray, "y x"], pixel_scale: float, radius: float, 
         Name of the band.
     """
     y, x = ((np.arange(n) - (n - 1) / 2) * pixel_scale for n in stamp.shape)
-    phase = np.clip((np.hypot.outer(y, x) / radius - 0.8) / 0.2, 0, 1)
-    stamp = stamp * (0.5 * (1 + np.cos(np.pi * phase)))
+    stamp = stamp * fade(np.hypot.outer(y, x), 0.8 * radius, radius)
     total = float(stamp.sum())
     return EffectivePSF(band, PSF.from_stamp(stamp, pixel_scale, source=band), 1 - total)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import galsim
 import numpy as np
+from astropy.wcs.utils import proj_plane_pixel_area
 from jaxtyping import Float
 
 from data_prep.psfs import EffectivePSF
@@ -175,4 +176,4 @@ def tangent_map(scene: Frame, frame: Frame) -> tuple[Float[np.ndarray, "2 2"], t
 
 def pixel_scale(frame: Frame) -> float:
     """Return the pixel scale of a frame in arcsec, without `Frame.pixel_scale`'s way through the sky."""
-    return float(3600 * np.sqrt(abs(np.linalg.det(frame.wcs.pixel_scale_matrix))))
+    return float(3600 * np.sqrt(proj_plane_pixel_area(frame.wcs)))

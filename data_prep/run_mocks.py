@@ -174,7 +174,7 @@ def run(
 def _names_of_data(settings: MockSettings) -> list[str]:
     """Return what the settings name in the folder of data."""
     names = [source.folder for source in settings.sources] + [settings.catalogue, settings.colours]
-    names += [f"a PSF of {band}" for survey in settings.surveys for band in survey.psf or ()]
+    names += [f"a PSF of {band}" for survey in settings.surveys for band in survey.psf]
     return [name for name in names if name is not None]
 
 

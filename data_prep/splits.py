@@ -1,6 +1,6 @@
 """Train, validation and test, by lineage: stable when data are added, and no galaxy on both sides."""
 
-import hashlib
+from data_prep.choice import name_hash
 
 SPLITS = ("train", "validation", "test")
 
@@ -15,8 +15,7 @@ def split_of(lineage: str, validation: float = 0.1, test: float = 0.1) -> str:
     validation, test
         Fractions of these splits.
     """
-    digest = hashlib.sha256(lineage.encode()).digest()
-    position = int.from_bytes(digest[:8], "big") / 2**64
+    position = name_hash(lineage) / 2**64
     if position < test:
         return "test"
     return "validation" if position < test + validation else "train"

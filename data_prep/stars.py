@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from synergy.filters import filter_curve
+from synergy.filters import band_average, filter_curve
 
 _HC_K = 1.4388e8  # Angstrom Kelvin
 # Edges in Angstrom and depth in mag at 3000 K.
@@ -83,12 +83,9 @@ def stellar_spectrum(
     InputError
         If a band has no usable curve.
     """
-    temperature, flux = draw_temperature(rng), []
-    for band in (*bands, "hst.F814W"):
-        wavelength, transmission = filter_curve(band, curves)
-        weight = transmission / wavelength
-        flux.append(
-            np.trapezoid(star_flux(wavelength, temperature) * weight, wavelength)
-            / np.trapezoid(weight, wavelength)
-        )
+    temperature = draw_temperature(rng)
+    flux = [
+        band_average(lambda wavelength: star_flux(wavelength, temperature), filter_curve(band, curves))
+        for band in (*bands, "hst.F814W")
+    ]
     return np.array(flux[:-1]) / flux[-1]

@@ -11,7 +11,7 @@ whose first column has a unit of length, or plain text whose first comment line 
 import functools
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,28 @@ _UNITS = {"angstrom": 1.0, "nm": 10.0, "nanometer": 10.0, "um": 1e4, "micron": 1
 def known_bands() -> tuple[str, ...]:
     """Return the names of all bands with a filter curve."""
     return tuple(sorted(_SPECLITE | _TRAPEZOIDS))
+
+
+def band_average(
+    spectrum: Callable[[Float[np.ndarray, " wave"]], Float[np.ndarray, " wave"]], curve: Curve
+) -> float:
+    """Return the AB average of a spectrum over a band, for photon-counting detectors.
+
+    Parameters
+    ----------
+    spectrum
+        f_nu as a function of wavelength in Angstrom.
+    curve
+        The filter curve.
+
+    Returns
+    -------
+    float
+        ``int f_nu T dln(lambda) / int T dln(lambda)``.
+    """
+    wavelength, transmission = curve
+    weight = transmission / wavelength
+    return float(np.trapezoid(spectrum(wavelength) * weight, wavelength) / np.trapezoid(weight, wavelength))
 
 
 def filter_curve(band: str, curves: Mapping[str, Path] | None = None) -> Curve:

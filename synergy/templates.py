@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from synergy.errors import InputError
-from synergy.filters import filter_curve
+from synergy.filters import band_average, filter_curve
 
 TYPES = ("E", "Sbc", "Scd", "Im")
 
@@ -121,10 +121,6 @@ def template_fluxes(
     for spectrum in spectra:
         for excess in ebv:
             dimmed = spectrum.flux * 10 ** (-0.4 * excess * calzetti(spectrum.wavelength))
-            row = []
-            for wavelength, transmission in filters:
-                flux = np.interp(wavelength, spectrum.wavelength * (1.0 + redshift), dimmed)
-                weight = transmission / wavelength
-                row.append(np.trapezoid(flux * weight, wavelength) / np.trapezoid(weight, wavelength))
-            out.append(row)
+            shifted = spectrum.wavelength * (1.0 + redshift)
+            out.append([band_average(lambda w, x=shifted, f=dimmed: np.interp(w, x, f), c) for c in filters])
     return np.array(out)

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from data_prep.readers.galaxy import Galaxy, GalaxyEntry
+from data_prep.windows import fade
 from synergy.errors import InputError
 
 COLUMNS = ("file", "sim", "GalaxyID", "ProjGalaxyID", "z")
@@ -134,4 +135,4 @@ def frame_taper(shape: tuple[int, int], start: float = 0.3) -> Float[np.ndarray,
     half = min(shape) / 2.0
     y, x = (np.arange(n) - (n - 1) / 2.0 for n in shape)
     radius = np.hypot(y[:, None], x[None, :]) / half
-    return 0.5 * (1.0 + np.cos(np.pi * np.clip((radius - start) / (1.0 - start), 0.0, 1.0)))
+    return fade(radius, start, 1.0)

@@ -28,7 +28,7 @@ from scipy.optimize import minimize
 from data_prep.framing import framed
 from data_prep.mixtures import PULL, fit_mixtures, split_light, typical_mixtures
 from data_prep.photometric_redshifts import likely_redshift
-from data_prep.placement import half_light_radius
+from data_prep.planes import half_light_radius
 from data_prep.readers.hst import BANDS as HST_BANDS
 from data_prep.readers.hst import PIVOTS, read_colours
 from data_prep.readers.tng import read_tng

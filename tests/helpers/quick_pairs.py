@@ -98,3 +98,23 @@ def make_wrongly(settings: MockSettings, data: Path | None, split: str, number: 
     """Make pairs of which the fourth one has an image less."""
     pair = make_pair(settings, data, split, number)
     return pair if number != 3 else dataclasses.replace(pair, observations=pair.observations[1:])
+
+
+VALUES = {
+    "name": "quick",
+    "pairs": {"train": 7, "test": 3},
+    "shard": 2,
+    "scene": {"side": 32, "bands": list(BANDS)},
+    "sources": [{"kind": "procedural"}],
+    "surveys": [{"bands": list(BANDS)}],
+}
+FILES = [f"pairs-train-0000{n}.h5" for n in range(4)] + [f"pairs-test-0000{n}.h5" for n in range(2)]
+
+
+def settings(**changes):
+    return MockSettings(**(VALUES | changes))
+
+
+def contents(folder):
+    """Return the bytes of everything in a folder, hidden files too."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}

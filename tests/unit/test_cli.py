@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from astropy.coordinates import SkyCoord
+from command_line import CommandLine
 from pydantic import BaseModel, ConfigDict
 
 from synergy import cli, config
@@ -25,19 +26,7 @@ BANDS = ("lsst.i", "euclid.vis")
 
 @pytest.fixture
 def command(monkeypatch, capsys):
-    """Return a function that runs a command line: (exit status, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["synergy", *map(str, arguments)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code or 0
-        streams = capsys.readouterr()
-        return status, streams.out, streams.err
-
-    return run
+    return CommandLine(monkeypatch, capsys)
 
 
 def fake_posterior():

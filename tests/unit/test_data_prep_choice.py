@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from scipy.stats import chisquare
 
-from data_prep.choice import choose, pair_galaxy
+from data_prep.choice import choose
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,20 +39,3 @@ def test_what_is_added_takes_its_share_and_changes_nothing_else():
     assert {new for _, new in changed} == {"a", "b"}
     expected = 2000 * 2 / 22
     assert abs(len(changed) - expected) < 4 * np.sqrt(expected)
-
-
-def test_pairs_are_a_function_of_seed_split_and_number_and_never_repeat():
-    def pairs(seed, split):
-        return [
-            (entry.id, view) for entry, view in (pair_galaxy(GALAXIES, seed, split, i) for i in range(200))
-        ]
-
-    first = pairs(0, "train")
-    assert first == pairs(0, "train")
-    assert len(set(first)) == 200
-    assert [name for name, _ in first] != [name for name, _ in pairs(1, "train")]
-    assert [name for name, _ in first] != [name for name, _ in pairs(0, "test")]
-    more = [pair_galaxy([*GALAXIES, Entry("a")], 0, "train", i) for i in range(200)]
-    moved = [entry.id for (entry, view), old in zip(more, first, strict=True) if (entry.id, view) != old]
-    assert 0 < len(moved) < 30
-    assert set(moved) == {"a"}

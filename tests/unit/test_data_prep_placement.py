@@ -2,17 +2,21 @@
 
 import dataclasses
 
+import astropy.units as u
 import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
 from astropy.cosmology import Planck18
 from scipy.stats import ks_2samp, kstest, poisson
 
 from data_prep.mock_config import PlacementSettings, SceneSettings
 from data_prep.placement import COMPANION, LARGEST_PIXEL, MARGIN, Pose, SkyModel, draw_sky
-from data_prep.planes import half_light_radius, truth_planes
+from data_prep.planes import half_light_radius
 from data_prep.population import Population, counts
+from data_prep.rendering import render_truth
 from data_prep.sky import LightMaps
 from synergy.errors import InputError
+from synergy.frame import Frame
 
 QUIET = {"neighbours": 0.0, "companion": 0.0, "star": 0.0}
 SCENE = SceneSettings(bands=("lsst.r", "hst.F814W"), side=64)
@@ -142,6 +146,7 @@ def test_sizes_on_the_scene_are_those_of_the_population(face_on):
     main, fine = galaxy(face_on=face_on, size=192), 0.025
     chosen = model(SceneSettings(bands=("lsst.r", "hst.F814W"), side=192, pixel_scale=fine), bright=22.0,
                    faint=22.0, **QUIET)  # fmt: skip
+    frame = Frame.tangent(SkyCoord(60.0 * u.deg, -30.0 * u.deg), (192, 192), fine)
     measured, expected = [], []
     for i in range(60):
         sky = draw_sky(main, chosen, np.random.default_rng([9, i]))
@@ -152,7 +157,7 @@ def test_sizes_on_the_scene_are_those_of_the_population(face_on):
         if zoom > 0.999 * LARGEST_PIXEL * fine or radius < 0.2:
             continue  # limited by resolution, or not much larger than the model PSF
         centred = dataclasses.replace(sky, sources=(dataclasses.replace(source, centre=(0.0, 0.0)),))
-        measured.append(fine * half_light_radius(truth_planes(centred, 192, fine)[1]))
+        measured.append(fine * half_light_radius(render_truth(centred, frame)[1]))
         expected.append(radius)
     assert len(measured) > 10
     np.testing.assert_allclose(measured, expected, rtol=0.04)

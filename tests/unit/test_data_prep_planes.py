@@ -1,13 +1,12 @@
-"""Light maps on the scene: closed forms for Gaussians, GalSim for discs and whole skies."""
+"""Light maps on the scene: closed forms for Gaussians, GalSim for discs."""
 
 import galsim
 import numpy as np
 import pytest
 
-from data_prep.placement import LARGEST_PIXEL, Pose
-from data_prep.planes import MODEL_SIGMA, half_light_radius, place, softened, truth_planes
-from data_prep.procedural import procedural_galaxy
-from data_prep.sky import LightMaps, Sky, SkySource
+from data_prep.placement import Pose
+from data_prep.planes import MODEL_SIGMA, half_light_radius, place, softened
+from data_prep.sky import LightMaps
 
 SHAPE, CENTRE = (72, 80), (35.3, 41.8)
 
@@ -159,86 +158,6 @@ def test_half_light_radius_of_an_inclined_bell_is_that_of_the_squeezed_one():
     assert half_light_radius(bell, pose(zoom=1.0, axis_ratio=0.5).matrix) == pytest.approx(
         half_light_radius(squeezed), rel=0.01
     )
-
-
-def lopsided(size, seed=3):
-    """Return smooth light maps without any symmetry."""
-    rng = np.random.default_rng(seed)
-    maps = np.zeros((2, size, size))
-    for plane in maps:
-        for _ in range(4):
-            centre = (size - 1) / 2 + rng.uniform(-0.15, 0.15, 2) * size
-            plane += gaussian(plane.shape, centre, rng.uniform(2.5, 6.0) ** 2 * np.eye(2), rng.uniform(1, 3))
-    maps /= maps.sum(axis=(1, 2), keepdims=True)
-    shares = np.array([0.7, 0.3])
-    return LightMaps("a", "a", maps, shares, (("E", 0.0), ("Im", 0.0)), True, 8.0)
-
-
-def galsim_truth(sky, side, scale):
-    """Draw the same sky by the words of its documentation, with GalSim."""
-    out = []
-    for band in range(len(sky.bands)):
-        profiles = []
-        for source in sky.sources:
-            if source.light is None:
-                profiles.append(galsim.DeltaFunction(flux=source.fluxes[0, band]).shift(*source.centre[::-1]))
-                continue
-            yy, yx, xy, xx = source.matrix.ravel()
-            for plane, flux in zip(source.light.maps, source.fluxes[:, band], strict=True):
-                image = galsim.Image(np.ascontiguousarray(plane), scale=1.0)
-                profile = (
-                    galsim.InterpolatedImage(image).transform(xx, xy, yx, yy).withFlux(flux * plane.sum())
-                )
-                profiles.append(profile.shift(source.centre[1], source.centre[0]))
-        seen = galsim.Convolve(galsim.Sum(profiles), galsim.Gaussian(fwhm=2.0 * scale))
-        out.append(seen.drawImage(nx=side, ny=side, scale=scale, method="no_pixel", dtype=float).array)
-    return np.stack(out)
-
-
-@pytest.mark.parametrize("side", [63, 64])
-@pytest.mark.parametrize("size", [64, 65])
-def test_skies_agree_with_galsim_for_both_parities_and_even_and_odd_grids(side, size):
-    light, scale = lopsided(size), 0.05
-    fluxes = np.array([[300.0, 50.0], [20.0, 90.0]])
-    poses = [
-        pose(zoom=0.03, axis_ratio=0.6, position_angle=0.9, spin=2.0, mirrored=mirrored)
-        for mirrored in (False, True)
-    ]
-    assert np.linalg.det(poses[0].matrix) * np.linalg.det(poses[1].matrix) < 0
-    sources = [
-        SkySource(light, fluxes, (0.33, -0.41), poses[0].matrix, 0.5),
-        SkySource(light, fluxes[::-1], (-0.52, 0.27), poses[1].matrix, 0.5),
-        SkySource(None, np.array([[40.0, 10.0]]), (0.113, 0.728), np.eye(2), 0.0),
-    ]
-    sky = Sky(("lsst.r", "lsst.i"), tuple(sources))
-    expected = galsim_truth(sky, side, scale)
-    ours = truth_planes(sky, side, scale)
-    for plane, reference in zip(ours, expected, strict=True):
-        assert np.abs(plane - reference).max() < 1e-3 * reference.max()
-
-
-@pytest.mark.parametrize("number", [0, 2, 10])
-def test_made_up_galaxies_are_resolved_by_their_pixels(number):
-    """As large as galaxies get: GalSim's interpolation and ours would differ where pixels are too coarse."""
-    light, scale = procedural_galaxy(number, seed=2), 0.05
-    matrix = pose(zoom=LARGEST_PIXEL * scale, position_angle=0.3, mirrored=True).matrix
-    fluxes = 100.0 * light.shares[:, None]
-    sky = Sky(("lsst.r",), (SkySource(light, fluxes, (0.02, -0.013), matrix, 0.5),))
-    ours, expected = (f(sky, 160, scale)[0] for f in (truth_planes, galsim_truth))
-    assert np.abs(ours - expected).max() < 3e-3 * expected.max()
-    assert ours.sum() == pytest.approx(expected.sum(), rel=1e-4)
-
-
-def test_centroids_and_fluxes_of_a_sky_are_those_of_its_source():
-    light, scale = lopsided(64), 0.05
-    matrix = pose(zoom=0.03, position_angle=0.4, mirrored=True).matrix
-    for side in (95, 96):
-        source = SkySource(light, np.array([[7.0], [3.0]]), (0.1234, -0.217), matrix, 0.5)
-        flux, centre, _ = moments(truth_planes(Sky(("lsst.r",), (source,)), side, scale)[0])
-        inside = moments(0.7 * light.maps[0] + 0.3 * light.maps[1])[1] - 31.5
-        expected = (side - 1) / 2 + (np.array(source.centre) + matrix @ inside) / scale
-        np.testing.assert_allclose(centre, expected, atol=1e-2)
-        assert flux == pytest.approx(10.0, rel=1e-3)
 
 
 def test_softening_widens_by_its_gaussian_and_removes_single_pixels():

@@ -73,7 +73,8 @@ def test_noise_of_a_mosaic_whitens_in_the_likelihoods_model(band, rotation):
     rng, mosaic = np.random.default_rng(4), image_frame(SCENE, (70, 64), 0.1)
     scale, psf = get_band(band).pixel_scale, effective_psf(band, None, 2.0)
     frames = exposure_frames(SCENE, mosaic, scale, rng.uniform(-0.5, 0.5, (4, 2)), rotation, False)
-    made = [observe_mosaic(Sky(BANDS, ()), SCENE, mosaic, frames, [psf], None, rng)[0] for _ in range(12)]
+    combined = {band: get_band(band).n_exposures}
+    made = [observe_mosaic(Sky(BANDS, ()), SCENE, mosaic, frames, [psf], combined, rng)[0] for _ in range(12)]
     noise = Stationary.build(made[0].ivar, made[0].correlation, made[0].independent)
     stack = np.array([each.image for each in made])
     white = np.asarray(noise.whiten(jnp.asarray(stack, jnp.float32)), np.float64)
@@ -136,7 +137,7 @@ def test_variance_of_a_mosaic_is_its_scatter():
     frames = exposure_frames(SCENE, mosaic, 0.2, np.array([[0.1, -0.3], [0.4, 0.2]]), 30.0, False)
     sky = star_sky(3e5)
     made = [
-        observe_mosaic(sky, SCENE, mosaic, frames, [psf], 184, np.random.default_rng(seed))[0]
+        observe_mosaic(sky, SCENE, mosaic, frames, [psf], {"lsst.r": 184}, np.random.default_rng(seed))[0]
         for seed in range(60)
     ]
     expected = 1 / made[0].ivar - made[0].independent

@@ -1,0 +1,17 @@
+"""Where images end without an edge: windows that fall as a cosine."""
+
+import numpy as np
+from jaxtyping import Float
+
+
+def fade(radius: Float[np.ndarray, "*n"], start: float, end: float) -> Float[np.ndarray, "*n"]:
+    """Return a window that is 1 up to one radius and falls as a cosine to 0 at another.
+
+    Parameters
+    ----------
+    radius
+        Radius of each point.
+    start, end
+        Where it begins to fall, and where it is 0; in the unit of the radius.
+    """
+    return 0.5 * (1.0 + np.cos(np.pi * np.clip((radius - start) / (end - start), 0.0, 1.0)))
