@@ -1,9 +1,9 @@
 """A figure of pairs: what the sky is, and what each telescope makes of it.
 
 ``python -m data_prep.gallery DIR OUT [--split S] [--number N]``. One column per pair: the truth in colour and
-in its sharpest band, then each camera's image, in colour where it has three bands. Colours are stretched as
-by Lupton et al. (2004), bands by the inverse of their typical flux, the same in truth and images; grey images
-by an arcsinh of their noise.
+in its sharpest band, then each camera's image, in colour where it has three bands, its pixels as they are but
+turned to the truth's axes. Colours are stretched as by Lupton et al. (2004), bands by the inverse of their
+typical flux, the same in truth and images; grey images by an arcsinh of their noise.
 """
 
 import argparse
@@ -15,8 +15,10 @@ from astropy.visualization import make_lupton_rgb
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from reproject import reproject_interp
 
 from synergy.errors import InputError
+from synergy.frame import Frame
 from synergy.io.atomic import replacing
 from synergy.io.pairs import Pair, PairShards
 from synergy.observation import Observation
@@ -63,10 +65,11 @@ def plot_pairs(pairs: Sequence[Pair], path: Path) -> None:
         for names, axes in zip(cameras, column[2:], strict=True):
             images = [o for o in pair.observations if o.name in names]
             if len(images) < 3:
-                _grey(axes, images[0].image, _noise(images[0]))
+                _grey(axes, turned(images[0], pair.frame), _noise(images[0]))
             else:
                 shown = [images[i] for i in _three([image.band for image in images])]
-                _colour(axes, np.stack([s.image for s in shown]), shown[0].frame.pixel_scale)
+                planes = np.stack([turned(image, pair.frame) for image in shown])
+                _colour(axes, planes, shown[0].frame.pixel_scale)
     labels = ["truth", "truth, sharpest"] + [", ".join(_short(names)) for names in cameras]
     for axes, label in zip(panels[:, 0], labels, strict=True):
         axes.set_ylabel(label, fontsize=7)
@@ -95,6 +98,15 @@ def _three(bands: Sequence[str]) -> list[int]:
     return [0, len(bands) // 2, len(bands) - 1]
 
 
+def turned(observation: Observation, frame: Frame) -> Float[np.ndarray, "y x"]:
+    """Return the nearest pixel of an image at each pixel of a frame, 0 where there is none."""
+    source = observation.image, observation.frame.wcs
+    turned = reproject_interp(
+        source, frame.wcs, frame.shape, order="nearest-neighbor", return_footprint=False
+    )
+    return np.nan_to_num(turned)
+
+
 def _noise(observation: Observation) -> float:
     return float(np.median(observation.ivar[~observation.mask]) ** -0.5)
 
@@ -102,9 +114,9 @@ def _noise(observation: Observation) -> float:
 def _colour(axes: Axes, planes: Float[np.ndarray, "3 y x"], pixel_scale: float) -> None:
     blue, middle, red = (w * plane / pixel_scale**2 for w, plane in zip(_WHITE, planes, strict=True))
     bright = max(float(np.percentile(middle, 99.5)), 1e3)
-    axes.imshow(
-        make_lupton_rgb(red / bright, middle / bright, blue / bright, stretch=0.3, Q=8), origin="lower"
-    )
+    with np.errstate(invalid="ignore"):  # 0 / 0 where nothing shines
+        picture = make_lupton_rgb(red / bright, middle / bright, blue / bright, stretch=0.3, Q=8)
+    axes.imshow(picture, origin="lower")
     axes.set(xticks=[], yticks=[])
 
 

@@ -4,10 +4,12 @@ import dataclasses
 from pathlib import Path
 
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from photutils.aperture import CircularAperture, aperture_photometry
 
+from data_prep.gallery import plot_pairs, turned
 from data_prep.make_mocks import make_pair
 from data_prep.mock_config import MockSettings
 from synergy.config import load
@@ -84,6 +86,24 @@ def test_magnitudes_in_are_magnitudes_measured():
     assert len(found) == 40
     for off, error, band in found:
         assert abs(off) < 0.01 + 4 * error, (band, off, error)
+
+
+def test_the_gallery_turns_images_to_the_truth(tmp_path):
+    pairs = [make_pair(settings(), None, "train", number) for number in range(2)]
+    for pair in pairs:
+        grid = np.indices(pair.frame.shape)
+        for image in pair.observations:
+            marked = np.zeros(image.image.shape)
+            place = np.array(marked.shape) // 2 + (2, -3)
+            marked[tuple(place)] = 1.0
+            shown = turned(dataclasses.replace(image, image=marked), pair.frame)
+            (expected,) = pair.frame.to_pixels(image.frame.to_sky(place[None].astype(float)))
+            found = [np.sum(axis * shown) / np.sum(shown) for axis in grid]
+            np.testing.assert_allclose(found, expected, atol=0.5)
+            area = (image.frame.pixel_scale / pair.frame.pixel_scale) ** 2
+            assert np.sum(shown) == pytest.approx(area, rel=0.3)
+    plot_pairs(pairs, tmp_path / "pairs.png")
+    assert np.std(plt.imread(tmp_path / "pairs.png")) > 0.05
 
 
 def test_empty_skies_have_no_main_galaxy():
