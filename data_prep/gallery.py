@@ -24,7 +24,7 @@ from synergy.io.pairs import Pair, PairShards
 from synergy.observation import Observation
 from synergy.survey import get_band
 
-_WHITE = (1.6, 1.0, 0.6)  # weights of a blue, a middle and a red band per flux density
+_WHITE = (1.5, 1.0, 0.75)  # weights of a blue, a middle and a red band per flux density
 
 
 def main() -> None:
@@ -91,10 +91,10 @@ def _short(names: Sequence[str]) -> list[str]:
 
 
 def _three(bands: Sequence[str]) -> list[int]:
-    """Return a blue, a middle and a red band: g, r, i or z where there are, else first, middle and last."""
+    """Return a blue, a middle and a red band: r, i, z where there are, else first, middle and last."""
     letters = [band.split(".")[-1] for band in bands]
-    if {"g", "r", "z"} <= set(letters):
-        return [letters.index(letter) for letter in "grz"]
+    if {"r", "i", "z"} <= set(letters):
+        return [letters.index(letter) for letter in "riz"]
     return [0, len(bands) // 2, len(bands) - 1]
 
 

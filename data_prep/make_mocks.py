@@ -24,7 +24,7 @@ from data_prep.placement import SkyModel, draw_sky
 from data_prep.population import Population
 from data_prep.readers.hst import read_colours
 from data_prep.rendering import render_truth
-from data_prep.sky import LightMaps, Sky, SkySource
+from data_prep.sky import Sky, SkySource
 from data_prep.splits import SPLITS
 from data_prep.stars import stellar_spectrum
 from data_prep.survey_psfs import draw_psfs
@@ -60,8 +60,7 @@ def make_pair(settings: MockSettings, data: Path | None, split: str, number: int
         If data are missing or unusable.
     """
     scene = settings.scene
-    main, rng = _main(settings, data, split, number)
-    sky = draw_sky(main, _model(settings, data, split), rng)
+    name, sky, rng = pair_sky(settings, data, split, number)
     frame = Frame.tangent(FIELD, (scene.side, scene.side), scene.pixel_scale)
     truth = render_truth(sky, frame).astype(np.float32)
     observations = []
@@ -69,7 +68,7 @@ def make_pair(settings: MockSettings, data: Path | None, split: str, number: int
         psfs = draw_psfs(survey, data, own)
         observations += observe_sky(sky, frame, survey, psfs, own)
     return Pair(
-        id=f"{'empty' if main is None else main.id}#{split}-{number}",
+        id=f"{name}#{split}-{number}",
         seed=settings.seed,
         split=split,
         bands=scene.bands,
@@ -80,16 +79,31 @@ def make_pair(settings: MockSettings, data: Path | None, split: str, number: int
     )
 
 
-def _main(
+def pair_sky(
     settings: MockSettings, data: Path | None, split: str, number: int
-) -> tuple[LightMaps | None, np.random.Generator]:
-    """Return the galaxy that a pair is about, and the pair's random numbers."""
+) -> tuple[str, Sky, np.random.Generator]:
+    """Draw the sky of a pair.
+
+    Parameters
+    ----------
+    settings, data, split, number
+        As for `make_pair`.
+
+    Returns
+    -------
+    name
+        Name of the galaxy that the pair is about, or ``"empty"``.
+    sky
+        Its sky.
+    rng
+        Random numbers for the images.
+    """
     choice = np.random.default_rng([settings.seed, SPLITS.index(split), number])
     candidate = _galaxies(settings, data).draw(split, choice)
     rng = np.random.default_rng([settings.seed, name_hash(candidate.id), SPLITS.index(split), number])
-    if rng.random() < settings.placement.empty:
-        return None, rng
-    return candidate.light(), rng
+    empty = rng.random() < settings.placement.empty
+    sky = draw_sky(None if empty else candidate.light(), _model(settings, data, split), rng)
+    return "empty" if empty else candidate.id, sky, rng
 
 
 @functools.lru_cache(maxsize=4)

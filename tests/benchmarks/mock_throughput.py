@@ -1,6 +1,8 @@
 """Processor time and memory of making pairs: our rendering beside naive GalSim and BlendingToolKit.
 
-Run as ``python tests/benchmarks/mock_throughput.py [--pairs N] [--btk-python PYTHON] [--shared DIR]``.
+Run as ``python tests/benchmarks/mock_throughput.py [--pairs N] [--btk-python PYTHON] [--shared DIR]``; with
+``--config FILE`` whole pairs of a configuration, from choosing galaxies to noise, stand beside naive drawing
+of the same skies, which gets galaxies, colours and PSFs for nothing.
 
 *The job.* Ten bands (LSST ugrizy, Euclid VIS, Y, J, H), skies of four galaxies, each of four light maps of
 192 x 192 pixels that no other pair uses, so that nothing is remembered between pairs but PSFs; a truth of
@@ -32,14 +34,16 @@ import scipy.sparse
 from astropy.coordinates import SkyCoord
 
 from data_prep.cameras import observe_sky
-from data_prep.mock_config import SurveySettings
-from data_prep.psfs import EffectivePSF
+from data_prep.make_mocks import make_pair, pair_sky
+from data_prep.mock_config import MockSettings, SurveySettings
 from data_prep.render import tangent_map
 from data_prep.rendering import render_truth
 from data_prep.sky import LightMaps, Sky, SkySource
 from data_prep.spectra import TAPS, map_spectra
 from data_prep.survey_psfs import draw_psfs
+from synergy.config import load
 from synergy.frame import Frame
+from synergy.psf import PSF
 from synergy.survey import SCENE_BANDS
 
 SIDE, GALAXIES, MAPS = 192, 4, 4
@@ -78,25 +82,31 @@ def ours(sky: Sky, surveys: tuple[SurveySettings, ...], truth: bool, rng: np.ran
     made = []
     for survey in surveys:
         psfs = draw_psfs(survey, None, rng)
-        made += zip(psfs, observe_sky(sky, SCENE, survey, psfs, rng), strict=True)
+        made += observe_sky(sky, SCENE, survey, psfs, rng)
     return made
 
 
-def naive(sky: Sky, made: list) -> None:
+def naive(sky: Sky, scene: Frame, observations: list) -> None:
     """Draw the truth and the images, source by source and band by band."""
-    model = galsim.Gaussian(fwhm=2 * SCENE.pixel_scale)
-    images = [(band, model, SCENE) for band in sky.bands]
-    images += [(psf.band, _profile(psf), observation.frame) for psf, observation in made]
+    model = galsim.Gaussian(fwhm=2 * scene.pixel_scale)
+    images = [(band, model, scene) for band in sky.bands]
+    images += [
+        (observation.band, _profile(observation.psf), observation.frame) for observation in observations
+    ]
     for band, psf, frame in images:
-        matrix, offset = tangent_map(SCENE, frame)
+        matrix, offset = tangent_map(scene, frame)
+        ny, nx = frame.shape
+        drawing = {"nx": nx, "ny": ny, "scale": frame.pixel_scale, "offset": offset, "method": "no_pixel"}
         for source in sky.sources:
+            place = matrix @ np.array(source.centre[::-1])
+            if source.light is None:
+                (psf * float(source.fluxes[0, sky.bands.index(band)])).shift(*place).drawImage(**drawing)
+                continue
             light = np.tensordot(source.fluxes[:, sky.bands.index(band)], source.light.maps, 1)
             profile = galsim.InterpolatedImage(galsim.Image(light, scale=1.0))
             to_image = matrix @ source.matrix[::-1, ::-1]
             placed = profile.transform(*to_image.ravel()) / abs(np.linalg.det(to_image))
-            seen = galsim.Convolve(placed.shift(*(matrix @ np.array(source.centre[::-1]))), psf)
-            ny, nx = frame.shape
-            seen.drawImage(nx=nx, ny=ny, scale=frame.pixel_scale, offset=offset, method="no_pixel")
+            galsim.Convolve(placed.shift(*place), psf).drawImage(**drawing)
 
 
 def floor(sky: Sky) -> float:
@@ -140,12 +150,32 @@ def floor(sky: Sky) -> float:
 _profiles: dict = {}
 
 
-def _profile(psf: EffectivePSF) -> galsim.GSObject:
+def _profile(psf: PSF) -> galsim.GSObject:
     if psf not in _profiles:
         _profiles[psf] = galsim.InterpolatedImage(
-            galsim.Image(psf.psf.image.copy(), scale=psf.psf.pixel_scale), flux=1.0
+            galsim.Image(psf.image.copy(), scale=psf.pixel_scale), flux=1.0
         )
     return _profiles[psf]
+
+
+def configured(path: Path, data: Path, pairs: int) -> None:
+    """Time whole pairs of a configuration beside naive drawing of the same skies, and print both."""
+    settings = load(path, MockSettings)
+    for number in range(150):  # fill what is kept between pairs
+        make_pair(settings, data, "train", number)
+    whole, loops = [], []
+    for number in range(1000, 1000 + pairs):
+        spent, pair = timed(make_pair, settings, data, "train", number)
+        whole.append(spent)
+        _, sky, _ = pair_sky(settings, data, "train", number)
+        for observation in pair.observations:
+            _profile(observation.psf)
+        loops.append(timed(naive, sky, pair.frame, list(pair.observations))[0])
+        _profiles.clear()
+    ours_mean, naive_mean = np.mean(whole), np.mean(loops)
+    print(f"{settings.name}: {ours_mean:.0f} ms a pair, {1e3 / ours_mean:.1f} per second and core")  # noqa: T201
+    ratio = naive_mean / ours_mean
+    print(f"naive GalSim: {naive_mean:.0f} ms, {ratio:.1f} times as long (means of {pairs})")  # noqa: T201
 
 
 def timed(function, *arguments) -> tuple[float, object]:
@@ -163,7 +193,11 @@ def main() -> None:
     parser.add_argument("--memory-pairs", type=int, default=120)
     parser.add_argument("--btk-python", type=Path, default=None)
     parser.add_argument("--shared", type=Path, default=Path(default))
+    parser.add_argument("--config", type=Path, default=None)
     arguments = parser.parse_args()
+    if arguments.config is not None:
+        configured(arguments.config, arguments.shared, arguments.pairs)
+        return
     rng = np.random.default_rng(0)
     toolkit, version = None, None
     if arguments.btk_python is not None:
@@ -193,7 +227,7 @@ def main() -> None:
             times[name].append(timed(ours, other, (LSST, VIS), False, rng)[0])
         floors.append(floor(sky))
         if number < max(2, arguments.pairs // 4):
-            times[names[4]].append(timed(naive, sky, made)[0])
+            times[names[4]].append(timed(naive, sky, SCENE, made)[0])
         if toolkit is not None:
             toolkit.stdin.write("go\n")
             toolkit.stdin.flush()
