@@ -37,6 +37,7 @@ _SLACK = 0.04  # mag, by which colours differ from the witness's
 _REFERENCE = -2  # F814W among `HST_BANDS` at the end of all bands
 _PROPOSALS = 512
 _NEAR = 0.5  # mag between galaxies of like brightness
+_DENSE = (10.0, 90.0)  # percentiles of magnitude within which several galaxies are near
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +94,8 @@ class ColourLibrary:
         if rng.random() >= UNWITNESSED:
             log = self._log_redshift[:, np.argmin(np.abs(REDSHIFTS - redshift))]
             if magnitude is not None:
-                log = log - 0.5 * ((self._magnitudes[:, 1] - magnitude) / _NEAR) ** 2
+                like = np.clip(magnitude, *np.percentile(self._magnitudes[:, 1], _DENSE))
+                log = log - 0.5 * ((self._magnitudes[:, 1] - like) / _NEAR) ** 2
             witness = int(rng.choice(len(log), p=_probabilities(log)))
             drawn, real = mixture_magnitudes(mixtures, HST_BANDS, redshift), self._magnitudes[witness]
             row = int(rng.choice(_PROPOSALS, p=_probabilities(log_match(real[None], drawn)[0])))

@@ -55,7 +55,9 @@ class PlacementSettings(_Settings):
     neighbours: float | None = Field(None, ge=0, description="mean number; from galaxy counts when omitted")
     companion: Share = Field(0.3, description="probability of a close companion")
     empty: Share = Field(0.08, description="probability that there is no main galaxy")
-    star: Share = Field(0.04, description="probability of a star")
+    star: Share = Field(0.1, description="probability of a star, on the scene or around it")
+    star_bright: float = Field(18.0, description="brightest star")
+    star_faint: float = Field(25.0, description="faintest star")
     sizes: Literal["catalogue", "physical"] = Field(
         "catalogue", description="half-light radii by magnitude, or the simulation's at the drawn redshift"
     )
@@ -105,7 +107,7 @@ class MockSettings(_Settings):
     scene: SceneSettings = SceneSettings()
     sources: tuple[SourceSettings, ...] = Field(min_length=1)
     placement: PlacementSettings = PlacementSettings()
-    surveys: tuple[SurveySettings, ...] = Field(min_length=1)
+    surveys: tuple[SurveySettings, ...] = Field((), description="none for truths alone, to train on")
 
     @model_validator(mode="after")
     def _check(self) -> "MockSettings":

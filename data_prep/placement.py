@@ -13,7 +13,9 @@ pixel is never enlarged beyond `LARGEST_PIXEL` scene pixels, the resolution that
 axis ratios, and thickness keeps them above 0.3. Galaxies that are not face-on are only turned and flipped.
 
 *Neighbours* are a Poisson number of galaxies with magnitudes from the counts, on the scene and `MARGIN`
-around it. A *companion* is a galaxy at the redshift of the main one, close enough to blend with it.
+around it. A *companion* is a galaxy at the redshift of the main one, close enough to blend with it. A *star*
+has a magnitude from star counts, which at high latitude grow more slowly than those of galaxies, and lies on
+the same area as neighbours: from around the scene, wings of PSFs reach into its images.
 
 Each source has random numbers of its own, spawned from those of the sky: what one of them draws changes none
 of the others, as when galaxies are added to those that neighbours are chosen from.
@@ -38,7 +40,10 @@ LARGEST_PIXEL = 1.3
 """Largest size of a source pixel, scene pixels."""
 
 MARGIN = 1.5
-"""How far beyond the scene neighbours may lie, arcsec."""
+"""How far beyond the scene neighbours and stars may lie, arcsec."""
+
+STAR_SLOPE = 0.1
+"""Slope of log star counts with magnitude, at high latitude and faint magnitudes."""
 
 COMPANION = (0.15, 1.5)
 """Range of separations of companions, arcsec."""
@@ -174,8 +179,8 @@ def draw_sky(main: LightMaps | None, model: SkyModel, rng: np.random.Generator) 
         own = rng.spawn(1)[0]
         sources.append(_galaxy(model.neighbours(own), magnitude, centre, None, model, own))
     if rng.random() < settings.star:
-        flux = flux_from_magnitude(float(rng.uniform(settings.bright, settings.faint)))
-        centre = _anywhere(0.5 * side, rng)
+        magnitude = draw_magnitude(settings.star_bright, settings.star_faint, rng, STAR_SLOPE)
+        flux, centre = flux_from_magnitude(magnitude), _anywhere(half, rng)
         fluxes = model.stars(rng.spawn(1)[0])[None] * flux
         sources.append(SkySource(None, fluxes, centre, np.eye(2), 0.0))
     return Sky(model.scene.bands, tuple(sources))

@@ -29,8 +29,8 @@ from data_prep.spectra import map_spectra
 from synergy.frame import Frame
 from synergy.psf import MODEL_FWHM
 
-_MODEL_LIMIT = 0.8
-"""Cycles per scene pixel at which the model PSF ends: beyond lies 1e-4 of a star's peak."""
+_MODEL_LIMIT = 0.9
+"""Cycles per scene pixel at which the model PSF ends: beyond lies 1e-5 of a star's peak."""
 
 _MODEL_RADIUS = 5.0
 """Scene pixels at which the model PSF ends: 1e-7 of its peak."""
@@ -80,7 +80,7 @@ def render_truth(sky: Sky, frame: Frame) -> Float[np.ndarray, "band y x"]:
 
     Returns
     -------
-    Fluxes in nJy/pixel, in the sky's bands.
+    Fluxes in nJy/pixel, in the sky's bands; never negative.
     """
     scale = pixel_scale(frame)
     reach = _Reach(_MODEL_RADIUS * scale, _MODEL_LIMIT / scale, _MODEL_LIMIT / scale)
@@ -90,7 +90,8 @@ def render_truth(sky: Sky, frame: Frame) -> Float[np.ndarray, "band y x"]:
         # All bands share the PSF, and there are fewer maps than bands.
         spectra = placed.maps * _transfer(model, placed.grid)
         truth[:, *placed.window] += np.tensordot(placed.source.fluxes.T, _sampled(placed, spectra, scale), 1)
-    return truth
+    # Maps and model PSF are positive; what interpolation leaves below zero is 1e-5 of a source's peak.
+    return np.maximum(truth, 0.0)
 
 
 def render_images(

@@ -71,8 +71,9 @@ class _Writer:
         scale = TangentKeywords.of(first.frame, first.id).pixel_scale
         file.attrs["kind"], file.attrs["split"] = KIND, first.split
         file.attrs["bands"], file.attrs["pixel_scale"] = json.dumps(first.bands), round(scale, 9)
+        images = file.create_group("images")
         for camera, members in self._cameras.items():
-            group = file.create_group(f"images/{camera}")
+            group = images.create_group(camera)
             for key in ("name", "band"):
                 group[key] = _fixed([getattr(first.observations[i], key) for i in members])
             group.attrs["place"] = members
