@@ -1,82 +1,12 @@
-"""Light maps on the grid of a scene, seen through the model PSF, by numpy alone.
-
-A galaxy's light maps are stretched, sheared, turned, flipped and shifted by one affine map of source pixels
-``(y, x)`` to scene pixels ``(y, x)``, and convolved with the model PSF on the way: the source grid is
-smoothed with the elliptical Gaussian that the affine map turns into the round model PSF, then interpolated.
-Smoothing comes first, so that shrinking does not alias.
-
-The centre of the source grid, ``(n - 1) / 2``, falls on the centre of the source, and flips are in the
-matrix, as a negative determinant: the convention of `data_prep.rendering`, too.
-"""
+"""Light maps on their own grid: how large a galaxy is, and smoothing away what its pixels do not resolve."""
 
 import dataclasses
 
 import numpy as np
 from jaxtyping import Float
-from scipy.fft import irfft2, next_fast_len, rfft2
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter
 
 from data_prep.sky import LightMaps
-
-MODEL_SIGMA = 2.0 / np.sqrt(8.0 * np.log(2.0))  # scene pixels: a FWHM of two
-
-
-def place(
-    maps: Float[np.ndarray, "map y x"],
-    matrix: Float[np.ndarray, "2 2"],
-    centre: tuple[float, float],
-    shape: tuple[int, int],
-) -> Float[np.ndarray, "map v u"]:
-    """Put light maps onto the scene grid, seen through the model PSF.
-
-    Parameters
-    ----------
-    maps
-        Light per source pixel; the edges must be dark.
-    matrix
-        Linear map of source pixels ``(y, x)`` to scene pixels ``(y, x)``.
-    centre
-        Where the centre of the maps falls, scene pixels ``(y, x)``.
-    shape
-        Shape of the scene.
-
-    Returns
-    -------
-    array
-        Light per scene pixel. The total is kept, but for what falls off the scene.
-    """
-    inverse = np.linalg.inv(matrix)
-    covariance = MODEL_SIGMA**2 * inverse @ inverse.T
-    reach = int(np.ceil(4.0 * np.sqrt(np.linalg.eigvalsh(covariance)[-1])))  # room for the PSF's wings
-    height, width = (next_fast_len(n + 2 * reach, real=True) for n in maps.shape[-2:])
-    # The centre must stay between the same pixels, so what is added is even.
-    height, width = (p + (p - n) % 2 for n, p in zip(maps.shape[-2:], (height, width), strict=True))
-    margins = [((p - n) // 2,) * 2 for n, p in zip(maps.shape[-2:], (height, width), strict=True)]
-    maps = np.pad(maps, [(0, 0), *margins])
-    ky, kx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
-    quadratic = covariance[0, 0] * ky**2 + 2.0 * covariance[0, 1] * ky * kx + covariance[1, 1] * kx**2
-    gain = np.exp(-2.0 * np.pi**2 * quadratic)
-    smooth = irfft2(rfft2(maps) * gain, s=(height, width))
-
-    corners = (
-        np.array([[y, x] for y in (-height / 2, height / 2) for x in (-width / 2, width / 2)]) @ matrix.T
-    )
-    low = np.maximum(np.floor(corners.min(axis=0) + centre).astype(int), 0)
-    high = np.minimum(np.ceil(corners.max(axis=0) + centre).astype(int) + 1, shape)
-    out = np.zeros((len(maps), *shape))
-    if np.any(high <= low):
-        return out
-    y, x = np.mgrid[low[0] : high[0], low[1] : high[1]]
-    offset = np.stack([y - centre[0], x - centre[1]])
-    source = (
-        np.tensordot(inverse, offset, axes=1) + np.array([(height - 1) / 2, (width - 1) / 2])[:, None, None]
-    )
-    window = (slice(low[0], high[0]), slice(low[1], high[1]))
-    for plane, target in zip(smooth, out, strict=True):
-        target[window] = map_coordinates(plane, source, order=3, mode="constant") * abs(
-            np.linalg.det(inverse)
-        )
-    return np.maximum(out, 0.0)
 
 
 def half_light_radius(

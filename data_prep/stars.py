@@ -32,7 +32,7 @@ _WATER = ((9250, 9700, 0.1), (11100, 11600, 0.15), (13300, 15200, 0.4), (17600, 
 
 
 def draw_temperature(rng: np.random.Generator) -> float:
-    """Draw an effective temperature in Kelvin: 55 % M dwarfs (M0 to M9), then K to F stars, few hotter ones."""
+    """Draw an effective temperature in Kelvin: 55 % M0 to M9 dwarfs, then K to F stars, few hotter ones."""
     kind = rng.random()
     if kind < 0.55:
         return float(rng.uniform(2450.0, 3900.0))

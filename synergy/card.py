@@ -85,7 +85,7 @@ arcsec per pixel, in units of each scene's flux scale. {weights / 1e6:.2f} milli
 
 ## Training
 
-- **Data**: {training["scenes"]} scenes made by `python -m data_prep.make_scenes configs/mock/scenes.yaml`:
+- **Data**: {training["scenes"]} scenes made by `synergy mock configs/mock/scenes.yaml`:
   galaxy images of the EAGLE simulation (SKIRT; Schaye et al. 2015, Crain et al. 2015, McAlpine et al. 2016,
   Trayford et al. 2017), colours of galaxies observed with HST (F606W, F814W, F125W), sizes, magnitudes and
   redshifts of the COSMOS catalogue (GalSim).

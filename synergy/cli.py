@@ -130,15 +130,16 @@ def export(
     from synergy.io.export import export_fits
     from synergy.io.pairs import read_pair
 
-    export_fits(read_pair(shard, row), out_file)
-    out.print(f"written: {out_file}, {manifest}", highlight=False)
+    pair = read_pair(shard, row)
+    export_fits(pair, out_file)
+    out.print(f"written: {out_file}{f', {manifest}' if pair.observations else ''}", highlight=False)
 
 
 @app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="YAML file of settings, such as configs/train/laptop.yaml.")],
     data: Annotated[
-        Path, typer.Option(help="Directory of scenes (scenes-train-*.h5, scenes-validation-*.h5) or pairs.")
+        Path, typer.Option(help="Directory of mocks, of which the truths are used (pairs-*.h5).")
     ],
     out_dir: Annotated[Path, typer.Option("--out", help="Directory of the run.")],
     resume: Annotated[
@@ -239,7 +240,7 @@ def reconstruct(  # noqa: PLR0913 (one per option)
 
 @app.command()
 def info(
-    file: Annotated[Path, typer.Argument(help="Posterior, images, manifest, prior, run, scenes or pairs.")],
+    file: Annotated[Path, typer.Argument(help="Posterior, images, manifest, prior, run or pairs.")],
 ) -> None:
     """Show what a file holds."""
     from synergy.info import describe

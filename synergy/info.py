@@ -14,13 +14,13 @@ Section = tuple[str, dict[str, str]]
 
 
 def describe(name: Path | str) -> list[Section]:
-    """Return titles and their key-value lines for a posterior, images, a prior, a run, scenes or pairs.
+    """Return titles and their key-value lines for a posterior, images, a prior, a run or pairs.
 
     Parameters
     ----------
     name
         ``posterior.fits``, a Euclid MER cutout, a manifest, a prior's directory or name, a training run's
-        directory, a ``.safetensors`` file, an HDF5 shard of scenes or pairs, or the manifest of pairs.
+        directory, a ``.safetensors`` file, an HDF5 shard of pairs, or the manifest of pairs.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def _hdf5(path: Path) -> list[Section]:
 
     try:
         with h5py.File(path, "r") as file:
-            kind = str(file.attrs.get("kind", "scenes"))
+            kind = str(file.attrs.get("kind", ""))
             attributes = {str(k): _short(v) for k, v in file.attrs.items()}
             arrays: dict[str, str] = {}
             file.visititems(
@@ -143,9 +143,8 @@ def _hdf5(path: Path) -> list[Section]:
         raise InputError(
             path, str(error), "an HDF5 file", "Check the path, or make the file again."
         ) from error
-    if kind == "pairs":
-        return [*_pairs(path), ("attributes", attributes), ("arrays", arrays)]
-    return [("scenes", attributes), ("arrays", arrays)]
+    pairs = _pairs(path) if kind == "pairs" else []
+    return [*pairs, ("attributes", attributes), ("arrays", arrays)]
 
 
 def _pairs(path: Path) -> list[Section]:
@@ -173,7 +172,7 @@ def _pairs(path: Path) -> list[Section]:
             f"{o.band}, {o.frame.shape[0]} x {o.frame.shape[1]} pixels of {o.frame.pixel_scale:.4g} arcsec, "
             f"PSF of {fwhm[o.name]:.3g} arcsec (median), {noise} noise"
         )
-    return [("pairs", truth), ("images", images)]
+    return [("pairs", truth), *([("images", images)] if images else [])]
 
 
 def _pair_manifest(path: Path) -> list[Section]:

@@ -63,14 +63,14 @@ def write_observations(observations: Sequence[Observation], path: Path) -> None:
 
 
 def export_fits(pair: Pair, path: Path) -> None:
-    """Write a pair to one FITS file: truth, images and sources; and the images' manifest beside it.
+    """Write a pair to one FITS file: truth, images and sources; and a manifest of the images beside it.
 
     Parameters
     ----------
     pair
         The pair.
     path
-        File to write, or to replace; the manifest has its name, but for ``.yaml``.
+        File to write, or to replace; the manifest, if there are images, has its name, but for ``.yaml``.
     """
     primary = fits.PrimaryHDU()
     primary.header["OBJECT"] = pair.id
@@ -80,7 +80,8 @@ def export_fits(pair: Pair, path: Path) -> None:
         table = Table(rows=[_flat(source) for source in pair.sources])
         hdus.append(fits.BinTableHDU(table, name="SOURCES"))
     _write([*hdus, *_image_hdus(pair.observations)], path)
-    _write_manifest(pair.observations, path)
+    if pair.observations:
+        _write_manifest(pair.observations, path)
 
 
 def _write(hdus: list[Any], path: Path) -> None:

@@ -1,8 +1,4 @@
-"""Training scenes on disk: HDF5 shards ``scenes-<split>-<number>.h5``, read a crop at a time.
-
-Each shard holds ``scene`` (n, band, y, x), float32 nJy/pixel, with the band names and the pixel scale as
-attributes. Where there are none, the truths of pairs (`synergy.io.pairs`) are scenes, too.
-"""
+"""Training scenes on disk: truths of pairs (`synergy.io.pairs`), with images or without, a crop at a time."""
 
 import dataclasses
 import json
@@ -36,12 +32,12 @@ class SceneShards:
 
     @classmethod
     def open(cls, folder: Path, split: str, limit: int | None = None) -> "SceneShards":
-        """Open all shards of a split: of scenes, or of pairs where there are none.
+        """Open all shards of a split.
 
         Parameters
         ----------
         folder
-            Directory of shards.
+            Directory of shards ``pairs-<split>-<number>.h5``.
         split
             ``"train"``, ``"validation"`` or ``"test"``.
         limit
@@ -52,29 +48,26 @@ class SceneShards:
         InputError
             If there are none, one cannot be read, or they disagree in bands, shape or pixel scale.
         """
-        scenes = sorted(folder.glob(f"scenes-{split}-*.h5"))
-        key = "scene" if scenes else "truth/flux"
-        paths = (scenes or sorted(folder.glob(f"pairs-{split}-*.h5")))[:limit]
+        paths = sorted(folder.glob(f"pairs-{split}-*.h5"))[:limit]
         if not paths or (limit is not None and len(paths) < limit):
             raise InputError(
                 folder,
-                f"{len(paths)} files scenes-{split}-*.h5 or pairs-{split}-*.h5",
+                f"{len(paths)} files pairs-{split}-*.h5",
                 f"{limit or 'one'} or more",
-                "Make scenes first: python -m data_prep.make_scenes --help.",
+                "Make scenes first: synergy mock configs/mock/scenes.yaml --data DATA --out DIR.",
             )
         files, described = [], []
         for path in paths:
             try:
-                data = h5py.File(path, "r")[key]
-                bands = data.file.attrs["bands"]
-                bands = json.loads(bands) if isinstance(bands, str) else [str(b) for b in bands]
+                data = h5py.File(path, "r")["truth/flux"]
+                bands = json.loads(data.file.attrs["bands"])
                 described.append((tuple(bands), float(data.file.attrs["pixel_scale"]), data.shape[1:]))
             except (OSError, KeyError, ValueError) as error:
                 raise InputError(
                     path,
                     str(error),
-                    f"an HDF5 shard with '{key}', 'bands' and 'pixel_scale'",
-                    "Delete it and make the scenes again.",
+                    "a shard of pairs",
+                    "Delete it and make it again: synergy mock --resume.",
                 ) from error
             if described[-1] != described[0]:
                 raise InputError(

@@ -10,10 +10,15 @@ import pytest
 from photutils.aperture import CircularAperture, aperture_photometry
 
 from data_prep.gallery import plot_pairs, turned
-from data_prep.make_mocks import make_pair
+from data_prep.make_mocks import make_pair, pair_sky
 from data_prep.mock_config import MockSettings
+from data_prep.run_mocks import run
+from data_prep.splits import split_of
 from synergy.config import load
 from synergy.errors import InputError
+from synergy.io.export import export_fits
+from synergy.io.pairs import PairShards
+from synergy.io.shards import SceneShards
 from synergy.likelihood import GaussianLikelihood
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "mock"
@@ -58,8 +63,11 @@ def test_the_truth_explains_the_images():
     """GalSim made them, our operators predict them; with correlated noise, rotation, parity and seeing."""
     alone = {"bright": 21.0, "faint": 22.0, "empty": 0, "neighbours": 0, "star": 1, "offset": -0.5}
     wide = settings(scene={"side": 192}, placement=alone)
+    # Light of a star outside the scene falls into the images, but no truth explains it.
+    stars = (pair_sky(wide, None, "train", number)[1].sources[-1].centre for number in range(20))
+    inside = [number for number, centre in enumerate(stars) if np.all(np.abs(centre) < 0.4 * 192 * 0.05)]
     chi2, count = np.zeros(10), np.zeros(10)
-    for number in range(2):
+    for number in inside[:2]:
         pair = make_pair(wide, None, "train", number)
         likelihood = GaussianLikelihood.build(list(pair.observations), pair.frame, pair.bands)
         chi2 += np.asarray(likelihood.chi2(jnp.asarray(pair.truth, jnp.float32)))
@@ -115,6 +123,32 @@ def test_empty_skies_have_no_main_galaxy():
     assert np.all(np.isfinite([o.image.std() for o in pair.observations]))
 
 
+def test_truths_without_images_are_those_of_pairs():
+    pair, alone = (make_pair(settings(**changes), None, "test", 1) for changes in ({}, {"surveys": []}))
+    assert alone.observations == ()
+    assert (alone.id, alone.sources) == (pair.id, pair.sources)
+    assert np.array_equal(alone.truth, pair.truth)
+    assert alone.truth.min() >= 0
+
+
+def test_scenes_to_learn_from_need_no_data(tmp_path):
+    """The configuration for a quick look, as training reads it; every scene holds its own galaxies."""
+    config = load(CONFIGS / "scenes_debug.yaml", MockSettings)
+    assert run(config, None, tmp_path, make_pair) == tmp_path / "manifest.ecsv"
+    for split, number in config.pairs.items():
+        pairs, shards = list(PairShards.open(tmp_path, split)), SceneShards.open(tmp_path, split)
+        assert len(pairs) == len(shards) == number
+        names = [source["name"] for pair in pairs for source in pair.sources]
+        assert {split_of(name) for name in names if name != "star"} == {split}
+        assert len({pair.truth.tobytes() for pair in pairs}) == number
+        totals = np.array([pair.truth.sum() for pair in pairs])
+        for crop in shards.crops(np.random.default_rng(0), 4, config.scene.side):
+            assert np.min(np.abs(totals / crop.sum() - 1)) < 1e-5
+    plot_pairs(pairs[:2], tmp_path / "scenes.png")
+    export_fits(pairs[0], tmp_path / "scene.fits")
+    assert not (tmp_path / "scene.yaml").exists()
+
+
 def test_sources_with_images_need_their_folder():
     lost = settings(sources=[{"kind": "eagle", "folder": "eagle_skirt_rgb"}])
     with pytest.raises(InputError, match="without --data"):
@@ -123,7 +157,7 @@ def test_sources_with_images_need_their_folder():
         make_pair(lost, Path("/nowhere"), "train", 0)
 
 
-@pytest.mark.parametrize("name", ["euclid_wide_lsst_y10", "euclid_wide_hsc_udeep", "hst_hsc"])
+@pytest.mark.parametrize("name", ["euclid_wide_lsst_y10", "euclid_wide_hsc_udeep", "hst_hsc", "scenes"])
 @pytest.mark.shared_data
 def test_every_configuration_makes_pairs(name, shared_data):
     config = load(CONFIGS / f"{name}.yaml", MockSettings)

@@ -56,11 +56,16 @@ def scenes(tmp_path_factory) -> Path:
         disc = np.exp(-np.hypot(y - centre[0], x - centre[1]) / length) * 10 ** rng.uniform(
             0, 2, (count, 1, 1)
         )
-        with h5py.File(folder / f"scenes-{split}-00000.h5", "w") as file:
-            file["scene"] = np.stack([disc, 2.0 * disc], axis=1).astype(np.float32)
-            file.attrs["bands"] = json.dumps(["lsst.g", "lsst.i"])
-            file.attrs["pixel_scale"] = 0.05
+        _write_shard(folder / f"pairs-{split}-00000.h5", np.stack([disc, 2.0 * disc], axis=1))
     return folder
+
+
+def _write_shard(path: Path, scenes: np.ndarray, pixel_scale: float = 0.05) -> None:
+    """Write what training reads of a shard of pairs."""
+    with h5py.File(path, "w") as file:
+        file["truth/flux"] = scenes.astype(np.float32)
+        file.attrs["bands"] = json.dumps(["lsst.g", "lsst.i"])
+        file.attrs["pixel_scale"] = pixel_scale
 
 
 def _weights(run: Path) -> dict[str, np.ndarray]:
@@ -158,17 +163,15 @@ def test_checkpoint_refuses_damage_and_other_structures(tmp_path):
 def test_shards_must_exist_agree_and_be_finite(scenes, tmp_path):
     with pytest.raises(InputError, match="0 files"):
         SceneShards.open(tmp_path, "train")
-    (tmp_path / "scenes-train-00000.h5").write_bytes((scenes / "scenes-train-00000.h5").read_bytes())
+    (tmp_path / "pairs-train-00000.h5").write_bytes((scenes / "pairs-train-00000.h5").read_bytes())
     for number, pixel_scale, value in ((1, 0.1, 0.0), (1, 0.05, np.nan)):
-        with h5py.File(tmp_path / f"scenes-train-{number:05d}.h5", "w") as file:
-            file["scene"] = np.full((400, 2, 32, 32), value, np.float32)
-            file.attrs["bands"] = json.dumps(["lsst.g", "lsst.i"])
-            file.attrs["pixel_scale"] = pixel_scale
+        path = tmp_path / f"pairs-train-{number:05d}.h5"
+        _write_shard(path, np.full((400, 2, 32, 32), value), pixel_scale)
         if np.isnan(value):
             with pytest.raises(InputError, match="non-finite"):
                 SceneShards.open(tmp_path, "train").crops(np.random.default_rng(0), 8, 16)
         else:
-            with pytest.raises(InputError, match="as in scenes-train-00000"):
+            with pytest.raises(InputError, match="as in pairs-train-00000"):
                 SceneShards.open(tmp_path, "train")
 
 

@@ -178,11 +178,11 @@ def test_positions(text):
     assert (position.ra.deg, position.dec.deg) == pytest.approx((10.5, -2.25))
 
 
-def test_info_on_scenes_prior_run_and_manifest(command, tmp_path):
-    with h5py.File(tmp_path / "scenes-train-0.h5", "w") as file:
-        file["scene"] = np.zeros((3, 2, 8, 8), np.float32)
-        file.attrs["pixel_scale"], file.attrs["bands"] = 0.05, json.dumps(BANDS)
-    assert "float32 3 x 2 x 8 x 8" in command("info", tmp_path / "scenes-train-0.h5")[1]
+def test_info_on_other_files_prior_and_run(command, tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["cube"] = np.zeros((3, 2, 8, 8), np.float32)
+        file.attrs["pixel_scale"] = 0.05
+    assert "float32 3 x 2 x 8 x 8" in command("info", tmp_path / "other.h5")[1]
     (tmp_path / "prior").mkdir()
     card = {"format": "synergy-prior-1", "bands": list(BANDS), "sha256": "ab"}
     (tmp_path / "prior" / "prior.json").write_text(json.dumps(card))

@@ -104,7 +104,20 @@ def test_empty_skies_are_empty_but_for_what_is_asked_for():
     stars = skies(None, 20, **(QUIET | {"star": 1.0}))
     assert all([source.name for source in s.sources] == ["star"] for s in stars)
     assert all(s.sources[0].fluxes.shape == (1, 2) for s in stars)
-    assert all(19.0 < magnitudes(s.sources)[0] < 25.0 for s in stars)
+
+
+def test_stars_lie_around_the_scene_and_have_the_magnitudes_of_their_counts():
+    """All within a uniform square; as many per magnitude as ``10^(0.1 m)``."""
+    limits = {"star_bright": 16.0, "star_faint": 24.0}
+    sources = [s.sources[0] for s in skies(None, 600, **(QUIET | {"star": 1.0} | limits))]
+    half = 0.5 * 64 * 0.05 + MARGIN
+    for axis in (0, 1):
+        assert kstest([s.centre[axis] for s in sources], "uniform", (-half, 2 * half)).pvalue > 0.01
+
+    def below(m):
+        return (10 ** (0.1 * m) - 10**1.6) / (10**2.4 - 10**1.6)
+
+    assert kstest(magnitudes(sources), below).pvalue > 0.01
 
 
 @pytest.mark.parametrize("asked", [None, 2.5])
@@ -200,6 +213,18 @@ def test_sizes_and_redshifts_at_a_magnitude_are_the_catalogues():
     assert ks_2samp([s.sources[0].redshift for s in sky], rows.redshift[near]).pvalue > 0.01
     radii = [MAIN.radius * np.linalg.svd(s.sources[0].matrix)[1][0] for s in sky]
     assert ks_2samp(radii, np.minimum(rows.radius[near], MAIN.radius * LARGEST_PIXEL * 0.05)).pvalue > 0.01
+
+
+def test_the_matrix_of_a_pose_is_that_of_its_words():
+    """In (x, y), with complex numbers for the rotations: mirrored, spun, inclined, turned, enlarged."""
+    rng = np.random.default_rng(6)
+    for mirrored in (False, True):
+        zoom, ratio, angle, spin = rng.uniform(0.1, 1.0, 4)
+        matrix = Pose(zoom, ratio, angle, spin, mirrored).matrix
+        for x, y in rng.normal(size=(5, 2)):
+            z = complex(x, -y if mirrored else y) * np.exp(1j * spin)
+            z = zoom * complex(z.real, ratio * z.imag) * np.exp(1j * angle)
+            np.testing.assert_allclose(matrix @ [y, x], [z.imag, z.real], atol=1e-12)
 
 
 def test_poses_that_are_not_inclined_are_isometries():

@@ -1,4 +1,4 @@
-"""Truths of placed skies, by the convention of their documentation: GalSim, moments and fluxes."""
+"""Truths of placed skies, by the convention of their documentation: GalSim, closed forms and fluxes."""
 
 import astropy.units as u
 import galsim
@@ -104,6 +104,74 @@ def test_made_up_galaxies_are_resolved_by_their_pixels(number):
     ours, expected = (f(sky, 160, scale)[0] for f in (truth, galsim_truth))
     assert np.abs(ours - expected).max() < 3e-3 * expected.max()
     assert ours.sum() == pytest.approx(expected.sum(), rel=1e-4)
+
+
+def put(maps, matrix, centre, side=80, scale=0.05):
+    """Return the truth of light maps of one flux each, seen one per band."""
+    totals = maps.sum(axis=(1, 2))
+    kinds = (("E", 0.0),) * len(maps)
+    light = LightMaps(
+        "a", "a", maps / totals[:, None, None], np.full(len(maps), 1 / len(maps)), kinds, True, 1.0
+    )
+    bands = tuple(f"b{i}" for i in range(len(maps)))
+    return truth(Sky(bands, (SkySource(light, np.diag(totals), centre, matrix, 0.5),)), side, scale)
+
+
+@pytest.mark.parametrize("zoom", [0.06, 0.15, 0.4, 0.8, 1.3])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"axis_ratio": 0.3, "position_angle": 0.7},
+        {"axis_ratio": 0.6, "position_angle": 2.5, "spin": 4.0, "mirrored": True},
+    ],
+    ids=["round", "inclined", "turned"],
+)
+def test_a_gaussian_stays_the_gaussian_that_it_should_be(zoom, changes):
+    scale, centre = 0.05, np.array([-0.21, 0.12])
+    side = 120 if zoom < 0.3 else 64
+    width = side / 16
+    covariance = np.array([[width**2, 0.2 * width**2], [0.2 * width**2, (0.8 * width) ** 2]])
+    shape, offset = (side, side + 1), np.array([0.1 * side, -0.05 * side])  # off-centre, even and odd
+    source = gaussian(shape, (np.array(shape) - 1) / 2 + offset, covariance)
+    matrix = pose(zoom=zoom * scale, **changes).matrix
+    (image,) = put(source[None], matrix, tuple(centre))
+    seen = matrix @ covariance @ matrix.T / scale**2 + 2.0**2 / (8 * np.log(2)) * np.eye(2)
+    expected = gaussian((80, 80), 39.5 + (centre + matrix @ offset) / scale, seen, source.sum())
+    np.testing.assert_allclose(image, expected, atol=1e-3 * expected.max())
+    assert image.min() >= 0
+
+
+def test_light_is_kept_but_for_what_falls_off():
+    source, matrix = gaussian((64, 64), (31.5, 31.5), 25.0 * np.eye(2), flux=7.0), 0.02 * np.eye(2)
+    assert put(source[None], matrix, (0.1, 0.2)).sum() == pytest.approx(7.0, rel=1e-3)
+    # A centre midway between the scene's first pixel and the one outside of it leaves half.
+    assert put(source[None], matrix, (-2.0, 0.0)).sum() == pytest.approx(3.5, rel=2e-3)
+    assert put(source[None], matrix, (-20.0, 0.0)).sum() == 0.0
+
+
+def test_speckle_finer_than_the_scene_is_wiped_out():
+    """Single bright pixels of a galaxy that is shrunk must not alias into the scene."""
+    rng, zoom = np.random.default_rng(9), 0.1
+    smooth = gaussian((128, 128), (63.5, 63.5), 200.0 * np.eye(2))
+    clean, dirty = put(
+        np.stack([smooth, smooth * rng.exponential(1.0, smooth.shape)]), 0.05 * zoom * np.eye(2), (0.0, 0.0)
+    )
+    # The model PSF averages over 4 pi sigma^2 source pixels.
+    averaged = 4 * np.pi * (2.0 / np.sqrt(8 * np.log(2)) / zoom) ** 2
+    bright = clean > 0.5 * clean.max()
+    assert np.std(dirty[bright] / clean[bright]) < 2.0 / np.sqrt(averaged)
+
+
+@pytest.mark.parametrize("x", [0.208, -1.728], ids=["inside", "beyond the edge"])
+def test_a_star_is_the_model_psf(x):
+    flux = 10 ** (0.4 * (31.4 - 16.0))
+    star = SkySource(None, np.array([[flux]]), (0.113, x), np.eye(2), 0.0)
+    image = truth(Sky(("lsst.r",), (star,)), 64, 0.05)[0]
+    variance = 4 / (8 * np.log(2))
+    expected = gaussian((64, 64), 31.5 + np.array(star.centre) / 0.05, variance * np.eye(2), flux)
+    np.testing.assert_allclose(image, expected, atol=1e-5 * flux / (2 * np.pi * variance))
+    assert image.min() >= 0
 
 
 def test_centroids_and_fluxes_of_a_sky_are_those_of_its_source():
