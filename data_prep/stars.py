@@ -2,11 +2,11 @@
 
 A star's spectrum is a black body of its effective temperature, dimmed below 4000 Angstrom by the Balmer
 continuum and by metal lines, below 5200 Angstrom by metal lines in cool stars, and in M dwarfs by the bands
-of titanium oxide in the optical and of water in the near infrared. Below 3000 K hydrides, vanadium oxide and
-alkali metals eat away ever more of the light short of z. Depths are set so that colours along the main
-sequence, from g - r to z - J, come out within 0.25 mag of the stellar locus (Covey et al. 2007; Hawley et al.
-2002 for late M dwarfs). Temperatures are roughly those of faint stars at high latitude: most are M dwarfs,
-redder than any galaxy at low redshift.
+of titanium oxide in the optical and of water in the near infrared. Below 3150 K hydrides, vanadium oxide and
+alkali metals take ever more of the light short of z. Depths are set so that SDSS colours along the main
+sequence, g - r to i - z, come out within 0.25 mag of the stellar locus (Covey et al. 2007; r - i and i - z
+from M6 on: means of Pecaut & Mamajek 2013, as updated in 2024). Temperatures are roughly those of faint stars
+at high latitude: most are M dwarfs, redder than any galaxy at low redshift.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ def draw_temperature(rng: np.random.Generator) -> float:
     """Draw an effective temperature in Kelvin: 55 % M0 to M9 dwarfs, then K to F stars, few hotter ones."""
     kind = rng.random()
     if kind < 0.55:
-        return float(rng.uniform(2450.0, 3900.0))
+        return float(rng.uniform(2400.0, 3900.0))
     return float(rng.uniform(3900.0, 6800.0) if kind < 0.95 else rng.uniform(6800.0, 10000.0))
 
 
@@ -49,8 +49,8 @@ def star_flux(wavelength: Float[np.ndarray, " n"], temperature: float) -> Float[
     temperature
         Effective temperature, Kelvin.
     """
-    cool = np.clip((4200.0 - temperature) / 1200.0, 0.0, 1.5)  # 1 at 3000 K
-    coolest = np.clip((3000.0 - temperature) / 600.0, 0.0, 1.0)  # 1 at 2400 K
+    cool = np.clip((4200.0 - temperature) / 1200.0, 0.0, 1.25)  # 1 at 3000 K
+    coolest = np.clip((3150.0 - temperature) / 450.0, 0.0, 1.0)  # 1 at 2700 K
     metals = np.clip((7200.0 - temperature) / 2200.0, 0.0, 1.0)  # 1 at 5000 K
     balmer = np.exp(-0.5 * ((temperature - 9500.0) / 2500.0) ** 2)
     absorbed = np.zeros_like(wavelength)
@@ -58,7 +58,7 @@ def star_flux(wavelength: Float[np.ndarray, " n"], temperature: float) -> Float[
         absorbed += cool * depth * ((wavelength > low) & (wavelength < high))
     absorbed += (0.6 * metals * (1.0 - 0.6 * cool) + 1.0 * balmer) * (wavelength < 3900.0)
     absorbed += metals * 0.35 * np.clip((5200.0 - wavelength) / 1000.0, 0.0, 1.0)
-    absorbed += coolest * 0.35 * np.clip((9500.0 - wavelength) / 1000.0, 0.0, 3.0)
+    absorbed += coolest * 0.58 * np.clip((9500.0 - wavelength) / 1000.0, 0.0, 3.3)
     return wavelength**-3.0 / np.expm1(_HC_K / (wavelength * temperature)) * 10 ** (-0.4 * absorbed)
 
 

@@ -35,6 +35,15 @@ def test_colours_follow_the_stellar_locus(temperature, colours):
     np.testing.assert_allclose(-np.diff(magnitudes(temperature))[1:], colours, atol=0.25)
 
 
+# Effective temperature and r-i, i-z of M6, M7, M8 and M9 dwarfs (Pecaut & Mamajek 2013, version of 2024).
+@pytest.mark.parametrize(
+    ("temperature", "colours"),
+    [(2810, (2.11, 1.45)), (2680, (2.62, 1.77)), (2570, (2.77, 1.93)), (2400, (2.43, 1.99))],
+)
+def test_colours_of_late_m_dwarfs(temperature, colours):
+    np.testing.assert_allclose(-np.diff(magnitudes(temperature))[2:], colours, atol=0.25)
+
+
 def test_hot_stars_are_black_bodies_in_the_red():
     wavelength = np.linspace(6000.0, 20000.0, 50)
     expected = wavelength**-3.0 / np.expm1(1.4388e8 / wavelength / 8000.0)
@@ -46,6 +55,7 @@ def test_most_stars_are_m_dwarfs_redder_than_galaxies_at_low_redshift():
     rng = np.random.default_rng(3)
     temperatures = np.array([draw_temperature(rng) for _ in range(2000)])
     assert 0.5 < np.mean(temperatures < 3900) < 0.6
+    assert temperatures.min() < 2450
     fluxes = np.array([stellar_spectrum(("lsst.r", "lsst.i", "hst.F814W"), rng) for _ in range(200)])
     np.testing.assert_allclose(fluxes[:, 2], 1.0)
     assert np.mean(-2.5 * np.log10(fluxes[:, 0] / fluxes[:, 1]) > 0.6) > 0.4  # an elliptical has 0.4
