@@ -3,8 +3,9 @@
 A galaxy's spectrum is a mixture of stellar populations (`data_prep.stellar_populations`). Which mixtures
 occur is told by real galaxies with three HST magnitudes but no redshift; at which redshifts they may lie,
 `data_prep.photometric_redshifts` says. To draw colours at a redshift, one of the galaxies that may lie there
-is taken, and a mixture from among those that have its colours, to the accuracy of templates. A part of the
-mixtures is drawn without such a witness: 150 galaxies are too few to hold every kind. What four templates
+is taken, one of like brightness (for galaxies brighter or fainter than most of them, like their brightest or
+faintest tenth), and a mixture from among those that have its colours, to the accuracy of templates. A part of
+the mixtures is drawn without such a witness: 150 galaxies are too few to hold every kind. What four templates
 cannot do is covered by random distortions of the spectrum, a wide one and one as narrow as a break or a group
 of emission lines, of the usual size of template errors (Brammer, van Dokkum & Coppi 2008), under which the
 galaxy has the colours of its witness.

@@ -3,7 +3,7 @@
 A pair is a pure function of (galaxy, configuration, seed): its random numbers are seeded by the seed, the
 galaxy's name and the view, which is the number of the pair within its split. One stream of them serves the
 sky, and each survey has its own, so that a survey that is added to a configuration leaves sky and other
-images as they were.
+images as they were. Without any survey, what is left is the truth alone, a scene to learn from.
 """
 
 import functools

@@ -117,6 +117,17 @@ def test_bright_galaxies_take_after_bright_ones():
     assert np.median(bright["lsst.g"] - bright["lsst.i"]) > 0.7 + np.median(faint["lsst.g"] - faint["lsst.i"])
 
 
+def test_the_brightest_galaxies_take_after_several_bright_ones():
+    """Not after the one that happens to be the brightest of all."""
+    old = np.eye(len(POPULATIONS))[POPULATIONS.index(("E", 0.0))]
+    young = np.eye(len(POPULATIONS))[POPULATIONS.index(("Im", 0.0))]
+    usual = [mixture_colours(old, 0.5, magnitude) for magnitude in np.linspace(20.0, 21.0, 10)]
+    library = ColourLibrary((mixture_colours(young, 0.5, 17.0), *usual))
+    brightest, bright = (drawn_colours(library, 0.5, magnitude=m) for m in (15.0, 20.5))
+    colours = [np.median(drawn["lsst.g"] - drawn["lsst.i"]) for drawn in (brightest, bright)]
+    assert colours[0] == pytest.approx(colours[1], abs=0.15)
+
+
 def test_fluxes_are_for_unit_flux_in_f814w():
     library = ColourLibrary((Colours("gal", (23.9, 23.0, 22.2)),))
     for seed in range(5):
