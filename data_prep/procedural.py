@@ -29,6 +29,7 @@ import numpy as np
 from scipy.special import expit
 
 from data_prep.painting import (
+    Canvas,
     Kinds,
     Light,
     Map,
@@ -47,6 +48,9 @@ from data_prep.procedural_disc import CANVAS, RADIUS, SCALE_LENGTH, disc_galaxy
 from data_prep.sky import LightMaps
 from data_prep.windows import fade
 
+HALO = Canvas(512)
+"""Grid of ellipticals, wide and fine: of an index of 4, 9 % of the light lie beyond six half-light radii."""
+
 _LEAST = 2e-3  # share of the light below which a map is not worth its cost
 
 
@@ -63,26 +67,28 @@ def procedural_galaxy(number: int, seed: int = 0) -> LightMaps:
     Returns
     -------
     LightMaps
-        With a half-light radius near an eighth of the side; inclined already. Its shares are those of the
-        light in SDSS r at rest.
+        With a half-light radius near an eighth of the side, of ellipticals, whose halos are wide, near a
+        sixteenth; inclined already. Its shares are those of the light in SDSS r at rest.
     """
     rng = np.random.default_rng([seed, number])
     population = Population.shipped()
     row = int(rng.integers(population.sersic.size))
     index, ratio = float(population.sersic[row]), float(population.axis_ratio[row])
-    sky = _warped(rng)
-    if rng.random() < 0.8 * expit((index - 3.0) / 0.5):
+    elliptical = rng.random() < 0.8 * expit((index - 3.0) / 0.5)
+    canvas, radius = (HALO, HALO.size / 16) if elliptical else (CANVAS, RADIUS)
+    sky = _warped(canvas, radius, rng)
+    if elliptical:
         light, kinds = _elliptical(sky, index, max(ratio, 0.35), rng)
     elif rng.random() < 0.35 * expit((0.9 - index) / 0.15):
         light, kinds = _irregular(sky, ratio, rng)
     else:
         light, kinds = disc_galaxy(sky, index, ratio, rng)
-    window = fade(np.hypot(*CANVAS.coordinates()), 0.3 * CANVAS.size, 0.48 * CANVAS.size)
+    window = fade(np.hypot(*canvas.coordinates()), 0.3 * canvas.size, 0.48 * canvas.size)
     light = {name: plane * window for name, plane in light.items()}
     if rng.random() < 0.15:
         for _ in range(int(rng.integers(1, 3))):
             name = str(rng.choice([population for population in light if population != "dusty"]))
-            light[name] = light[name] + _satellite(rng)
+            light[name] = light[name] + _satellite(canvas, radius, rng)
     return _light_maps(f"procedural/{seed}/{number}", light, kinds)
 
 
@@ -102,13 +108,13 @@ def _light_maps(name: str, light: Light, kinds: Kinds) -> LightMaps:
     )
 
 
-def _warped(rng: np.random.Generator) -> tuple[Map, Map]:
+def _warped(canvas: Canvas, unit: float, rng: np.random.Generator) -> tuple[Map, Map]:
     """Return coordinates x and y of a sky that is bent away from the centre, a little or, rarely, much."""
-    x, y = CANVAS.coordinates()
+    x, y = canvas.coordinates()
     radius = np.hypot(x, y)
     strength = rng.uniform(0.02, 0.08) if rng.random() < 0.85 else rng.uniform(0.12, 0.22)
-    bend = strength * radius**2 / (radius + RADIUS)
-    return tuple(c + bend * turbulence(rng, CANVAS.size, 4.0, 12.0) for c in (x, y))
+    bend = strength * radius**2 / (radius + unit)
+    return tuple(c + bend * turbulence(rng, canvas.size, 4.0, 12.0) for c in (x, y))
 
 
 def _elliptical(
@@ -117,14 +123,15 @@ def _elliptical(
     major, minor = disc_plane(*sky, float(rng.uniform(0.0, np.pi)), ratio)
     boxy = float(np.clip(rng.normal(2.0, 0.12), 1.8, 2.3))
     radius = (np.abs(major) ** boxy + np.abs(minor) ** boxy) ** (1 / boxy)
-    half = RADIUS / np.sqrt(ratio) * (1.0 + 0.1 * index)  # the window at the edges takes more of high indices
+    unit = HALO.size / 16
+    half = unit / np.sqrt(ratio) * (1.0 + 0.05 * index)  # the window at the edges takes more of high indices
     core, envelope = sersic(radius, half, min(max(index, 2.0), 6.0)), sersic(radius, 1.5 * half, 1.5)
     share = rng.uniform(0.0, 0.3) ** 1.5
     light = {"bulge": (1.0 - share) * core / core.sum(), "old": share * envelope / envelope.sum()}
     if rng.random() < 0.15:
         along, across = disc_plane(*sky, float(rng.uniform(0.0, np.pi)), 1.0)
-        across = across + 2.0 * turbulence(rng, CANVAS.size, 3.0, 4.0)
-        width, length = rng.uniform(1.0, 2.5), RADIUS * rng.uniform(0.4, 1.0)
+        across = across + 0.1 * unit * turbulence(rng, HALO.size, 3.0, 4.0)
+        width, length = unit * rng.uniform(0.05, 0.125), unit * rng.uniform(0.4, 1.0)
         lane = np.exp(-((across / width) ** 2) - (along / length) ** 2)
         hidden = 1.0 - np.exp(-rng.uniform(0.5, 1.5) * lane)
         light = veil(light, {"bulge": 1.0, "old": 1.0}, hidden, 0.3)
@@ -159,11 +166,11 @@ def _irregular(sky: tuple[Map, Map], ratio: float, rng: np.random.Generator) -> 
     }
 
 
-def _satellite(rng: np.random.Generator) -> Map:
-    """Paint a small companion beside a galaxy of unit light."""
-    x, y = CANVAS.coordinates()
-    distance, angle = rng.uniform(1.2, 2.6) * RADIUS, rng.uniform(0.0, 2.0 * np.pi)
+def _satellite(canvas: Canvas, unit: float, rng: np.random.Generator) -> Map:
+    """Paint a small companion beside a galaxy of unit light and half-light radius `unit`."""
+    x, y = canvas.coordinates()
+    distance, angle = rng.uniform(1.2, 2.6) * unit, rng.uniform(0.0, 2.0 * np.pi)
     x, y = x - distance * np.cos(angle), y - distance * np.sin(angle)
     major, minor = disc_plane(x, y, float(rng.uniform(0.0, np.pi)), float(rng.uniform(0.4, 1.0)))
-    blob = np.exp(-np.hypot(major, minor) / rng.uniform(0.8, 2.2))
+    blob = np.exp(-np.hypot(major, minor) / (unit * rng.uniform(0.04, 0.11)))
     return 10 ** rng.uniform(-2.3, -1.0) * blob / blob.sum()

@@ -101,16 +101,8 @@ def reconstruct(
     started = time.perf_counter()
     seed = key if isinstance(key, int) else None
     key = jax.random.key(key) if isinstance(key, int) else key
-    multiple = prior.network.multiple
     if frame is None:
-        frame = Frame.covering(observations, prior.pixel_scale, multiple=multiple)
-    elif frame.shape[0] % multiple or frame.shape[1] % multiple:
-        raise InputError(
-            "frame",
-            f"{frame.shape[0]}x{frame.shape[1]} pixels",
-            f"multiples of {multiple}",
-            "Use a frame whose sides the prior's network can halve.",
-        )
+        frame = Frame.covering(observations, prior.pixel_scale, multiple=prior.network.multiple)
     likelihood = GaussianLikelihood.build(observations, frame, prior.bands)
     in_band_scales = likelihood.rescaled(prior.band_scale)
     normal = circulant_normal(in_band_scales)

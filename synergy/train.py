@@ -18,7 +18,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -53,6 +53,12 @@ class TrainConfig(BaseModel):
     blocks: int = Field(2, ge=1)
     patch: int = Field(2, ge=1)
     embedding: int = Field(64, ge=8)
+    block: Literal["dense", "separable"] = "dense"
+    companded: bool = True
+    attention: bool = False
+    rank: int = Field(0, ge=0, description="spectral components of the heads; 0 for maps of each band")
+    unit_weights: bool = False
+    variance: bool = Field(True, description="whether to learn the variance of the mean's error, too")
     crop: int = Field(96, ge=8, description="side of the training crops, pixels")
     batch: int = Field(8, ge=1)
     steps: int = Field(ge=1)
@@ -72,7 +78,8 @@ class TrainConfig(BaseModel):
 
     def network(self, bands: int, data_std: float) -> UNetConfig:
         """Return the network's settings for scenes of `bands` bands and standard deviation `data_std`."""
-        return UNetConfig(bands, self.widths, self.blocks, self.patch, self.embedding, data_std)
+        shared = {f.name for f in dataclasses.fields(UNetConfig)} & set(type(self).model_fields)
+        return UNetConfig(bands=bands, data_std=data_std, **{name: getattr(self, name) for name in shared})
 
     def optimiser(self) -> optax.GradientTransformation:
         """Return Adam with a clipped gradient, warm-up and inverse-square-root decay."""
@@ -114,7 +121,7 @@ def make_step(
             key_scale, scenes, jnp.asarray(statistics.band_scale), pixel_scale, config.amplitudes
         )
         loss, gradient = jax.value_and_grad(denoising_loss)(
-            state.params, key_loss, clean, network, config.schedule
+            state.params, key_loss, clean, network, config.schedule, statistics.covariance.basis
         )
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
             updates, moments = optimiser.update(gradient, state.optimiser)

@@ -16,11 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from synergy.priors.basis import analyse
 from synergy.priors.network import Params, UNetConfig
 from synergy.priors.preconditioning import effective_std
 from synergy.priors.scale import scene_scale
 from synergy.priors.schedule import NoiseSchedule
-from synergy.priors.unet import make_unet
+from synergy.priors.unet import make_unet, make_unet_with_variance
+
+TOLERATED = 30.0
+"""Ratio of a squared error to its stated variance beyond which the variance head's loss is damped."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,14 +84,46 @@ def denoising_loss(
     clean: Float[Array, "n band y x"],
     network: UNetConfig,
     schedule: NoiseSchedule,
+    modes: Float[Array, "band mode"],
 ) -> Float[Array, ""]:
-    """Return the weighted denoising error of one batch of normalised scenes."""
+    """Return the weighted denoising error of one batch of normalised scenes, and the variance head's loss.
+
+    Parameters
+    ----------
+    params
+        Weights.
+    key
+        Random key.
+    clean
+        Scenes in normalised units.
+    network, schedule
+        Settings.
+    modes
+        Basis of the bands in which variances are stated (see `synergy.priors.basis`).
+    """
     key_sigma, key_noise = jax.random.split(key)
     sigma = schedule.draw(key_sigma, clean.shape[0])
     noisy = clean + sigma[:, None, None, None] * jax.random.normal(key_noise, clean.shape)
-    _, apply = make_unet(network)
-    error = apply(params, noisy, sigma) - clean
-    return jnp.mean(pixel_weight(noisy, sigma, network.data_std) * error**2)
+    _, apply = make_unet_with_variance(network)
+    mean, log_variance = apply(params, noisy, sigma)
+    loss = jnp.mean(pixel_weight(noisy, sigma, network.data_std) * (mean - clean) ** 2)
+    if not network.variance:
+        return loss
+    error = analyse(jax.lax.stop_gradient(mean) - clean, modes, network.patch)
+    return loss + variance_loss(error, log_variance)
+
+
+def variance_loss(
+    error: Float[Array, "n mode y x"], log_variance: Float[Array, "n mode y x"]
+) -> Float[Array, ""]:
+    """Return how badly Gaussian variances describe errors, per coefficient.
+
+    The negative log-likelihood ``(e^2/v + ln v)/2`` is least where ``v = E[e^2]``; a single large error in a
+    region of small ones would own the gradient, so its ratio is damped as ``ln(1 + r/c)`` far beyond c, which
+    leaves the minimum where it is to first order in 1/c.
+    """
+    ratio = error**2 * jnp.exp(-log_variance)
+    return 0.5 * jnp.mean(TOLERATED * jnp.log1p(ratio / TOLERATED) + log_variance)
 
 
 def denoising_error(

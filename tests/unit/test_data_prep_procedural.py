@@ -11,7 +11,7 @@ from scipy.stats import ks_2samp, spearmanr
 
 from data_prep.painting import Canvas, arms, knots, sersic, spiral_phase, veil
 from data_prep.population import Population
-from data_prep.procedural import procedural_galaxy
+from data_prep.procedural import HALO, procedural_galaxy
 from synergy.templates import TYPES, calzetti, template_fluxes
 
 
@@ -52,7 +52,7 @@ def test_a_galaxy_is_a_function_of_number_and_seed():
 
 def test_another_process_paints_the_same_galaxy():
     code = (
-        "import hashlib; from data_prep.procedural import procedural_galaxy;"
+        "import hashlib; from data_prep.procedural import HALO, procedural_galaxy;"
         "print(hashlib.sha256(procedural_galaxy(2, 9).maps.tobytes()).hexdigest())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -95,11 +95,23 @@ def test_axis_ratios_follow_the_catalogue(galaxies):
     assert ks_2samp(painted[found], Population.shipped().axis_ratio).statistic < 0.2
 
 
+def light_within(galaxy, radii):
+    """Return the share of a galaxy's light within so many half-light radii."""
+    y, x = (c - (galaxy.maps.shape[-1] - 1) / 2 for c in np.indices(galaxy.maps.shape[1:]))
+    return whole(galaxy)[np.hypot(y, x) < radii * galaxy.radius].sum()
+
+
 def test_concentration_follows_the_sersic_index(galaxies):
     index = np.array([catalogue_row(i, 11)[0] for i in range(len(galaxies))])
-    y, x = np.indices((160, 160)) - 79.5
-    inside = [whole(g)[np.hypot(y, x) < 0.3 * g.radius].sum() for g in galaxies]
-    assert spearmanr(index, inside).statistic > 0.5
+    assert spearmanr(index, [light_within(g, 0.3) for g in galaxies]).statistic > 0.5
+
+
+def test_ellipticals_have_the_halos_of_their_profiles(galaxies):
+    """De Vaucouleurs' law has 69 % within two half-light radii, 85 % within four, and more where it ends."""
+    wide = [g for g in galaxies if g.maps.shape[-1] == HALO.size]
+    assert len(wide) >= 5
+    assert np.median([light_within(g, 2.0) for g in wide]) == pytest.approx(0.72, abs=0.03)
+    assert np.median([light_within(g, 4.0) for g in wide]) == pytest.approx(0.90, abs=0.04)
 
 
 def test_colours_run_from_red_to_blue_and_go_with_the_bulge(galaxies):
