@@ -45,7 +45,7 @@ from data_prep.planes import half_light_radius, softened
 from data_prep.population import Population
 from data_prep.procedural_disc import CANVAS, RADIUS, SCALE_LENGTH, disc_galaxy
 from data_prep.sky import LightMaps
-from data_prep.windows import fade
+from synergy.windows import fade
 
 _LEAST = 2e-3  # share of the light below which a map is not worth its cost
 
