@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
 
 from data_prep.planes import half_light_radius
-from data_prep.windows import fade
+from synergy.windows import fade
 
 SMOOTHING = 0.2
 DARK = 1e-6

@@ -46,7 +46,7 @@ from data_prep.planes import half_light_radius, softened
 from data_prep.population import Population
 from data_prep.procedural_disc import CANVAS, RADIUS, SCALE_LENGTH, disc_galaxy
 from data_prep.sky import LightMaps
-from data_prep.windows import fade
+from synergy.windows import fade
 
 HALO = Canvas(512)
 """Grid of ellipticals, wide and fine: of an index of 4, 9 % of the light lie beyond six half-light radii."""

@@ -26,7 +26,7 @@ from data_prep.painting import (
     turbulence,
     veil,
 )
-from data_prep.windows import fade
+from synergy.windows import fade
 
 CANVAS = Canvas(160)
 """Grid of procedural galaxies."""

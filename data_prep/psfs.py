@@ -24,10 +24,10 @@ from jaxtyping import Float
 
 from data_prep.euclid_optics import JITTER, PASSBANDS, diffraction
 from data_prep.seeing import Seeing, on_ground
-from data_prep.windows import fade
 from synergy.errors import InputError
 from synergy.psf import PSF
 from synergy.survey import get_band
+from synergy.windows import fade
 
 NEGLIGIBLE = 1.5e-4
 """Share of a star's peak, at most, that rendering drops with the highest frequencies of a PSF."""

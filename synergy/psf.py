@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Complex, Float, Num
 
 from synergy.errors import InputError
+from synergy.windows import fade
 
 FWHM_PER_SIGMA = math.sqrt(8 * math.log(2))
 MODEL_FWHM = 2.0
@@ -286,7 +287,7 @@ def _coverage(frequency: Float[np.ndarray, " n"], width: float) -> Float[np.ndar
 def _taper(size: int) -> Float[np.ndarray, " size"]:
     """Return a window that falls smoothly to zero over the outer quarter of a stamp, at either end."""
     edge = (np.arange(size) + 0.5) / size
-    return np.sin(0.5 * np.pi * np.clip(4 * np.minimum(edge, 1 - edge), 0, 1)) ** 2
+    return fade(np.minimum(edge, 1 - edge), 0.25, 0.0)
 
 
 def _sinc_matrix(positions: Float[np.ndarray, " n"], size: int) -> Float[np.ndarray, "n size"]:

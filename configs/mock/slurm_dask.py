@@ -18,13 +18,18 @@ from data_prep.run_mocks import run
 from synergy.config import load
 
 
+def cluster(cores: int = 16, memory: str = "48GB", queue: str = "normal") -> SLURMCluster:
+    """Return a cluster whose jobs take one node each: edit this for yours."""
+    # One thread per worker: a job of ours is one shard, and shards are what runs in parallel.
+    return SLURMCluster(cores=cores, processes=cores, memory=memory, walltime="04:00:00", queue=queue)
+
+
 def main() -> None:
-    """Ask for 32 nodes' worth of workers and make everything that is missing."""
+    """Ask for up to 32 nodes and make everything that is missing."""
     config, data, out = map(Path, sys.argv[1:])
-    # One thread per worker: a job is one shard, and shards are what runs in parallel.
-    with SLURMCluster(cores=16, processes=16, memory="48GB", walltime="04:00:00", queue="normal") as cluster:
-        cluster.adapt(maximum_jobs=32)
-        run(load(config, MockSettings), data, out, make_pair, cluster.scheduler_address, resume=True)
+    with cluster() as nodes:
+        nodes.adapt(maximum_jobs=32)
+        run(load(config, MockSettings), data, out, make_pair, nodes.scheduler_address, resume=True)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from jaxtyping import Float
 from PIL import Image
 
 from data_prep.readers.galaxy import Galaxy, GalaxyEntry
-from data_prep.windows import fade
 from synergy.errors import InputError
+from synergy.windows import fade
 
 COLUMNS = ("file", "sim", "GalaxyID", "ProjGalaxyID", "z")
 STRETCH = 6.0

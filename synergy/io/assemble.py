@@ -17,13 +17,21 @@ from jaxtyping import Bool, Float
 from synergy.errors import InputError
 from synergy.frame import Frame
 from synergy.io.images import Plane, Window, bits_set, ivar_from
-from synergy.io.noise import CalibratedNoise, allow_for_correlation, independent, measured, noise_from_sky
+from synergy.io.noise import (
+    CalibratedNoise,
+    allow_for_correlation,
+    given,
+    independent,
+    measured,
+    noise_from_sky,
+)
 from synergy.io.resampled import interpolation_variance
 from synergy.io.stamps import OFF_CENTRE, centred, centroid, low_passed
 from synergy.observation import Observation
 from synergy.psf import PSF
 from synergy.psf_recovery import SIGNIFICANCE, recover
 from synergy.psf_recovery.telescopes import telescope
+from synergy.stationary import check_correlation
 from synergy.units import nanojanskys_per_unit
 
 NOISE_WINDOW = 512
@@ -57,9 +65,14 @@ class ImageSpec:
         Electrons per image unit; adds the sources' Poisson noise to an estimated noise.
     correlated
         Whether the noise of neighbouring pixels may be correlated, which is measured on blank sky; with
-        ``"inflate"`` the variance is raised for it, but the noise stays diagonal.
+        ``"inflate"`` the variance is raised for it, but the noise stays diagonal. Or where its
+        autocorrelation lies.
+    independent
+        Beside an autocorrelation: the variance that is independent between pixels all the same.
     calibration_error
         Relative error of the flux scale or of the PSF, added to the noise as that share of the image.
+    response
+        Scene band -> weight, for an image that sees several bands of the scene.
     distorted
         Use the WCS pixel by pixel rather than its affine part.
     recentre_psf
@@ -90,8 +103,10 @@ class ImageSpec:
     psf_pixel_scale: float | None = None
     psf_center: tuple[float, float] | None = None
     gain: float | None = None
-    correlated: Literal[True, False, "inflate"] = True
+    correlated: Literal[True, False, "inflate"] | Plane = True
+    independent: Plane | None = None
     calibration_error: float = 0.0
+    response: dict[str, float] | None = None
     distorted: bool = False
     recentre_psf: bool = False
     recover: str | None = None
@@ -137,12 +152,14 @@ def assemble(spec: ImageSpec, center: SkyCoord | None = None, size: float | None
     noise = _read_noise(spec, image, bad, outer, max(2, round(psf.fwhm / whole.pixel_scale)))
     bad |= noise.ivar == 0
     _require_data(bad[inner], spec, "in the image" if size is None else "in the cutout")
-    ivar, phase_variance = noise.ivar, None
+    ivar, apart = noise.ivar, None
+    if spec.independent is not None:
+        apart = _same_grid(spec.independent, spec).read(outer)[inner] * unit**2
     if spec.native_scale is not None:
         native = spec.native_scale / whole.pixel_scale
         added = interpolation_variance(image, bad, native, spec.exposures)
         ivar = np.where(bad, 0.0, 1.0 / (1.0 / np.where(bad, 1.0, ivar) + added))
-        phase_variance = None if noise.correlation is None else added[inner]
+        apart = None if noise.correlation is None else added[inner]
     meta = {
         "file": str(spec.image),
         "zeropoint": _zeropoint(spec),
@@ -157,10 +174,11 @@ def assemble(spec: ImageSpec, center: SkyCoord | None = None, size: float | None
         mask=bad[inner],
         psf=psf,
         frame=frame,
+        response=spec.response,
         response_error=math.hypot(spec.calibration_error, psf_error),
         positions=frame.positions() if spec.distorted else None,
         correlation=noise.correlation,
-        independent=phase_variance,
+        independent=apart,
         meta=meta,
     )
 
@@ -283,6 +301,10 @@ def _read_noise(
         ivar = ivar_from(spec.noise_kind, _same_grid(spec.noise, spec).read(window), spec.noise) / unit**2
         if not spec.correlated:
             return independent(ivar)
+        if isinstance(spec.correlated, Plane):
+            correlation = spec.correlated.read().astype(np.float64)
+            check_correlation(correlation, spec.correlated)
+            return given(ivar, correlation)
         find = allow_for_correlation if spec.correlated == "inflate" else measured
         return find(image, bad, ivar, block)
     gain = None if spec.gain is None else spec.gain / unit

@@ -3,8 +3,8 @@
 `write_observations` writes, for each image ``NAME``, HDUs ``NAME`` (nJy/pixel, with its WCS), ``NAME_IVAR``
 (nJy^-2), ``NAME_MASK`` (1 = bad), ``NAME_PSF`` and, where noise is correlated, ``NAME_CORR`` and maybe
 ``NAME_INDEP`` (nJy^2); and beside the file a manifest (`synergy.io.manifest`) of the same name ending in
-``.yaml``. A manifest has no word for a given correlation: it is measured again on the image's blank sky.
-`export_fits` adds ``TRUTH``, a cube with its ``BANDS``, and a table of ``SOURCES``.
+``.yaml``, by which the images are read with the same noise, PSF and response. `export_fits` adds ``TRUTH``, a
+cube with its ``BANDS``, and a table of ``SOURCES``.
 """
 
 from collections.abc import Sequence
@@ -137,15 +137,21 @@ def _write_manifest(observations: Sequence[Observation], path: Path) -> None:
         def plane(suffix: str) -> dict[str, Any]:
             return {"file": path.name, "hdu": f"{o.name.upper()}{suffix}"}
 
+        correlated: bool | dict[str, Any] = False
+        if o.correlation is not None:
+            correlated = {"correlation": plane("_CORR")}
+            correlated |= {} if o.independent is None else {"independent": plane("_INDEP")}
         return {
             "band": o.band,
             "name": o.name,
             "image": plane(""),
             "noise": {"ivar": plane("_IVAR")},
-            "correlated": o.correlation is not None,
+            "correlated": correlated,
             "mask": plane("_MASK"),
             "psf": plane("_PSF") | {"pixel_scale": o.psf.pixel_scale},
             "zeropoint": NJY_ZEROPOINT,
+            "calibration_error": o.response_error,
+            "response": o.response,
         }
 
     text = yaml.safe_dump({"images": [entry(o) for o in observations]}, sort_keys=False)

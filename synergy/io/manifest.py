@@ -8,12 +8,13 @@
         name: acs              # optional, default: the band
         image: f814w.fits      # a file, or {file: f.fits, hdu: 1, plane: 2}: HDU number or name, cube plane
         noise: estimate        # or {rms: ...}, {variance: ...}, {ivar: ...} with a file or {file, hdu, plane}
-        correlated: true       # optional: measured on blank sky (the default), false, or inflate (see below)
+        correlated: true       # optional: measured on blank sky (the default), false, inflate, given (below)
         gain: 2028             # optional, electrons per image unit: adds Poisson noise to 'noise: estimate'
         mask: {file: m.fits, bits: [0, 1, 8]}      # optional; without bits, any value but 0 is bad
         psf: {file: psf.fits, pixel_scale: 0.03}   # arcsec; default: the image's; see `PSFEntry`
         zeropoint: 25.94       # AB magnitude of one image unit, or the header keyword that holds it
         calibration_error: 0.05   # optional: this share of the image is added to the noise
+        response: {lsst.r: 0.4, lsst.i: 0.6}   # optional: an image that sees several bands of the scene
         distorted: true        # optional: use the WCS pixel by pixel, for images that no affine map describes
 
 ``psf: {file: psf.fits, recover: euclid.vis}`` asks for the oversampled PSF behind a stamp at the detector's
@@ -28,7 +29,10 @@ pixels correlate, the noise is stationary with the autocorrelation and the varia
 noise map only says how it varies over the image. ``correlated: inflate`` keeps pixels independent, but
 raises their variance until averages over the PSF have the scatter that is seen; this is also done, and
 noted, where the blank sky is too small for more (`synergy.io.noise`). ``correlated: false`` says that pixels
-are independent and the noise map is right.
+are independent and the noise map is right. ``correlated: {correlation: {file: c.fits}}`` gives the
+autocorrelation of the noise, at integer separations with zero in the middle of an array of odd sides, beside
+a noise map of the total variance; with ``independent: {file: v.fits}``, in squared units of the image, for
+the part of that variance that is independent between pixels all the same (`synergy.stationary`).
 """
 
 import math
@@ -100,12 +104,19 @@ class NoiseEntry(_Strict):
         return self
 
 
+class CorrelationEntry(_Strict):
+    """A known autocorrelation, and the variance that is independent between pixels all the same."""
+
+    correlation: Annotated[PlaneEntry, BeforeValidator(_named)]
+    independent: Annotated[PlaneEntry | None, BeforeValidator(_named)] = None
+
+
 class ImageEntry(_Strict):
     """One image.
 
     `gain` goes with ``noise: estimate``. `correlated: false` says that the noise map is right and its pixels
     independent, as in images that were never resampled; by default that is measured on blank sky, and
-    `inflate` keeps the noise diagonal.
+    `inflate` keeps the noise diagonal. A known correlation goes with a noise map.
     """
 
     band: str
@@ -113,17 +124,20 @@ class ImageEntry(_Strict):
     image: Annotated[PlaneEntry, BeforeValidator(_named)]
     noise: Literal["estimate"] | NoiseEntry
     gain: float | None = Field(None, gt=0)
-    correlated: Literal[True, False, "inflate"] = True
+    correlated: Literal[True, False, "inflate"] | CorrelationEntry = True
     mask: Annotated[MaskEntry | None, BeforeValidator(_named)] = None
     psf: Annotated[PSFEntry, BeforeValidator(_named)]
     zeropoint: float | str
     calibration_error: float = Field(0.0, ge=0, lt=1)
+    response: dict[str, float] | None = None
     distorted: bool = False
 
     @model_validator(mode="after")
-    def _gain_for_estimate(self) -> "ImageEntry":
+    def _noise_belongs_together(self) -> "ImageEntry":
         if self.gain is not None and self.noise != "estimate":
             raise ValueError("gain goes with 'noise: estimate'; a noise map holds the Poisson noise already")
+        if isinstance(self.correlated, CorrelationEntry) and self.noise == "estimate":
+            raise ValueError("a given correlation goes with a noise map, not with 'noise: estimate'")
         return self
 
     def locate(self, root: Path) -> ImageSpec:
@@ -132,6 +146,10 @@ class ImageEntry(_Strict):
         if isinstance(self.noise, NoiseEntry):
             kind, entry = next((k, e) for k, e in self.noise if e is not None)
             noise = entry.locate(root)
+        correlated, independent = self.correlated, None
+        if isinstance(correlated, CorrelationEntry):
+            independent = correlated.independent and correlated.independent.locate(root)
+            correlated = correlated.correlation.locate(root)
         return ImageSpec(
             name=self.name or self.band,
             band=self.band,
@@ -145,8 +163,10 @@ class ImageEntry(_Strict):
             psf_pixel_scale=self.psf.pixel_scale,
             psf_center=self.psf.center,
             gain=self.gain,
-            correlated=self.correlated,
+            correlated=correlated,
+            independent=independent,
             calibration_error=self.calibration_error,
+            response=self.response,
             distorted=self.distorted,
             recentre_psf=self.psf.recentre,
             recover=self.psf.recover,

@@ -68,6 +68,25 @@ def independent(ivar: Float[np.ndarray, "y x"]) -> CalibratedNoise:
     return CalibratedNoise(ivar, record, ["noise taken as independent between pixels, as the manifest says"])
 
 
+def given(ivar: Float[np.ndarray, "y x"], correlation: Float[np.ndarray, "dy dx"]) -> CalibratedNoise:
+    """Take a noise map and an autocorrelation at their word.
+
+    Parameters
+    ----------
+    ivar
+        Stated inverse variance.
+    correlation
+        Autocorrelation of the noise.
+    """
+    record = {
+        "noise_model": "stationary",
+        "correlation_factor": None,
+        "variance_inflation": 1.0,
+        "expected_chi2": 1.0,
+    }
+    return CalibratedNoise(ivar, record, ["noise correlated as the manifest says"], correlation)
+
+
 def measured(
     image: Float[np.ndarray, "y x"], bad: Bool[np.ndarray, "y x"], ivar: Float[np.ndarray, "y x"], block: int
 ) -> CalibratedNoise:

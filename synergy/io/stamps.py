@@ -8,6 +8,8 @@ them; elsewhere the offset is only noted, since it may belong to the image.
 import numpy as np
 from jaxtyping import Float
 
+from synergy.windows import fade
+
 OFF_CENTRE = 0.02
 """Centroids off by more than this many stamp pixels are mentioned."""
 
@@ -74,7 +76,6 @@ def low_passed(stamp: Float[np.ndarray, "y x"], limit: float) -> Float[np.ndarra
     """
     pad = max(stamp.shape)
     padded = np.pad(stamp, pad)
-    radius = np.hypot(*np.meshgrid(*(np.fft.fftfreq(n) for n in padded.shape), indexing="ij")) / limit
-    gain = 0.5 * (1 + np.cos(np.pi * np.clip((radius - 0.9) / 0.2, 0, 1)))
+    gain = fade(np.hypot.outer(*(np.fft.fftfreq(n) for n in padded.shape)), 0.9 * limit, 1.1 * limit)
     smooth = np.fft.ifft2(np.fft.fft2(padded) * gain).real
     return smooth[pad:-pad, pad:-pad]

@@ -25,6 +25,7 @@ from synergy.psf import PSF
 from synergy.psf_recovery.fit import Problem, best_fits
 from synergy.psf_recovery.model import Grid, Telescope, evaluate
 from synergy.psf_recovery.residual import Misfit, Points, condition, cost, deviation, fit_misfit, interpolate
+from synergy.windows import fade
 
 SIGNIFICANCE = 4.0
 """Standard deviations in a stated error: it has to hold at some fifty independent places at once."""
@@ -143,7 +144,8 @@ def recover(
     image = (
         evaluate(telescope.finer(), fit[: problem.n_psf], pixel_scale, [grid], jacobian=False)[0][0] * step**2
     )
-    window = _end(size, step, end)
+    axis = (np.arange(size) - (size - 1) / 2) * step
+    window = fade(np.hypot.outer(axis, axis), 0.8 * end, end)
     outside = 1 - float(np.sum(image * window))
     image[bright] += extra
     image *= window
@@ -292,12 +294,6 @@ def _extent(stamps: list[Float[np.ndarray, "_y _x"]], pixel_scale: float) -> tup
     step = pixel_scale / OVERSAMPLING
     end = max(_RADIUS, max(max(stamp.shape) for stamp in stamps) * pixel_scale)
     return 2 * math.ceil(end / step) + 1, step, end
-
-
-def _end(size: int, step: float, radius: float) -> Float[np.ndarray, "y x"]:
-    """Return a round window: 1 out to 0.8 of the radius, then a raised cosine down to 0."""
-    axis = (np.arange(size) - (size - 1) / 2) * step
-    return 0.5 * (1 + np.cos(np.pi * np.clip((np.hypot(axis[:, None], axis) / radius - 0.8) / 0.2, 0, 1)))
 
 
 def _inside(image: Float[np.ndarray, "y x"], grid: Grid, stamp: Grid, pixel_scale: float) -> float:

@@ -127,6 +127,59 @@ def test_mistakes_are_named(tmp_path, field, change, complaint):
         read(tmp_path, changed)
 
 
+@pytest.fixture
+def correlations(tmp_path):
+    """Write an autocorrelation and spoiled ones, and a variance."""
+    good = np.exp(-np.hypot(*(np.indices((5, 5)) - 2)))
+    lopsided = good.copy()
+    lopsided[0, 0] += 0.1
+    wrong = {
+        "EVEN": good[1:],
+        "SCALED": 2 * good,
+        "LOPSIDED": lopsided,
+        "NAN": np.where(good < 1, good, np.nan),
+    }
+    planes = {"GOOD": good} | wrong | {"V": np.full((SIZE, SIZE), 0.25), "HUGE": np.full((SIZE, SIZE), 9.0)}
+    hdus = [fits.ImageHDU(array, name=name) for name, array in planes.items()]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "c.fits")
+    return good
+
+
+def test_a_given_correlation_is_taken_at_its_word(tmp_path, field, correlations):
+    _, rms = field
+    unit = 10 ** (0.4 * 4.4)
+    given = {"correlation": {"file": "c.fits", "hdu": "GOOD"}, "independent": {"file": "c.fits", "hdu": "V"}}
+    (observation,) = read(tmp_path, entry(correlated=given))
+    np.testing.assert_allclose(observation.correlation, correlations)
+    np.testing.assert_allclose(observation.independent, 0.25 * unit**2)
+    np.testing.assert_allclose(observation.ivar, (rms * unit) ** -2)
+    (part,) = read_observations(tmp_path / "field.yaml", size=4.0)
+    assert part.independent.shape == part.frame.shape == (24, 24)
+    (whole,) = read(tmp_path, entry(correlated={"correlation": given["correlation"]}))
+    assert whole.independent is None
+
+
+@pytest.mark.parametrize(
+    ("correlation", "independent", "complaint"),
+    [
+        ("EVEN", None, r"c\.fits\[EVEN\].*\(4, 5\).*odd sides"),
+        ("SCALED", None, r"c\.fits\[SCALED\].*not 1 at zero separation"),
+        ("LOPSIDED", None, "opposite separations"),
+        ("NAN", None, "not finite"),
+        ("ABSENT", None, "no such HDU"),
+        ("GOOD", "GOOD", r"c\.fits\[GOOD\].*shape \(5, 5\)"),
+        ("GOOD", "HUGE", "above the total"),
+    ],
+)
+def test_wrong_correlations_are_named(tmp_path, field, correlations, correlation, independent, complaint):
+    given = {"correlation": {"file": "c.fits", "hdu": correlation}}
+    given |= {} if independent is None else {"independent": {"file": "c.fits", "hdu": independent}}
+    with pytest.raises(InputError, match=f"(?s){complaint}"):
+        read(tmp_path, entry(correlated=given))
+    with pytest.raises(InputError, match="goes with a noise map"):
+        read(tmp_path, entry(correlated=given, noise="estimate"))
+
+
 def test_undersampled_stamps_are_recovered_or_mentioned(tmp_path, field):
     profile = galsim.Convolve(galsim.Airy(lam=725, diam=1.2, obscuration=0.33), galsim.Gaussian(sigma=0.045))
     stamp = profile.drawImage(nx=17, ny=17, scale=0.1).array

@@ -6,6 +6,7 @@ import sys
 import tracemalloc
 
 import h5py
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -20,6 +21,7 @@ from synergy.io.pairs import PairShards, read_pair
 from synergy.io.read import read_observations
 from synergy.io.shards import SceneShards
 from synergy.io.write_pairs import write_pairs
+from synergy.likelihood import GaussianLikelihood
 from synergy.varying_psf import PSFTerm, VaryingPSF
 
 SETTINGS = MockSettings(
@@ -208,12 +210,21 @@ def test_an_exported_pair_is_read_like_any_other_images(shard, tmp_path):
         np.testing.assert_array_equal(
             hdus["EUCLID.J_CORR"].data, np.float32(pair.observations[4].correlation)
         )
-    for found, before in zip(read_observations(tmp_path / "pair.yaml"), pair.observations, strict=True):
+    observations = read_observations(tmp_path / "pair.yaml")
+    for found, before in zip(observations, pair.observations, strict=True):
         assert (found.name, found.band) == (before.name, before.band)
+        assert (found.response, found.response_error) == (before.response, before.response_error)
         np.testing.assert_array_equal(found.mask, before.mask)
         np.testing.assert_allclose(found.image, before.image, rtol=1e-12)
         np.testing.assert_allclose(found.psf.image, before.psf.image, rtol=1e-5)
         middle = (np.array(before.frame.shape) - 1) / 2
         np.testing.assert_allclose(found.frame.to_pixels(before.frame.center), middle, atol=1e-4)
-        if before.correlation is None:
-            np.testing.assert_allclose(found.ivar, before.ivar, rtol=1e-12)
+        np.testing.assert_allclose(found.ivar, before.ivar, rtol=1e-12)
+
+    def chi2(images):
+        likelihood = GaussianLikelihood.build(images, pair.frame, pair.bands)
+        return np.asarray(likelihood.chi2(jnp.asarray(pair.truth)))
+
+    np.testing.assert_allclose(chi2(observations), chi2(pair.observations), rtol=1e-5)
+    plain = [dataclasses.replace(o, independent=None) for o in pair.observations]
+    assert np.all(np.abs(chi2(plain)[-2:] / chi2(pair.observations)[-2:] - 1) > 1e-3)

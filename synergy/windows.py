@@ -12,6 +12,6 @@ def fade(radius: Float[np.ndarray, "*n"], start: float, end: float) -> Float[np.
     radius
         Radius of each point.
     start, end
-        Where it begins to fall, and where it is 0; in the unit of the radius.
+        Where it begins to fall, and where it is 0, which may be nearer; in the unit of the radius.
     """
     return 0.5 * (1.0 + np.cos(np.pi * np.clip((radius - start) / (end - start), 0.0, 1.0)))
