@@ -1,7 +1,9 @@
 """Scenes drawn from a prior: the same whatever was asked for and interrupted, in nJy, in a file."""
 
 import dataclasses
+import json
 
+import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,11 +15,13 @@ from synergy import generation
 from synergy.drawn_scenes import DrawnScenes
 from synergy.errors import InputError
 from synergy.generation import DrawSettings, draw_scales, draw_scenes, draw_to_file
+from synergy.io.shards import SceneShards
 from synergy.plot_scenes import plot_scenes
 from synergy.priors.covariance import SpectralCovariance
 from synergy.priors.diffusion import DiffusionPrior, load_prior
 from synergy.priors.network import UNetConfig
 from synergy.priors.schedule import NoiseSchedule
+from synergy.priors.statistics import scale_quantiles
 from synergy.priors.unet import make_unet
 
 BANDS = ("lsst.g", "lsst.i")
@@ -128,6 +132,20 @@ def test_scales_follow_the_quantiles():
     assert np.mean(scales < 1.0) == pytest.approx(0.5, abs=0.03)
     assert np.mean(scales > 10.0) == pytest.approx(0.25, abs=0.03)
     assert set(draw_scales(DrawSettings(scale=3.0), 5, quantiles)) == {3.0}
+
+
+def test_training_scenes_tell_their_scales(tmp_path):
+    """Flat scenes of brightness c: smoothed, their middle stays at c times the colour."""
+    brightness = np.random.default_rng(0).uniform(1.0, 3.0, 200).astype(np.float32)
+    brightness[:20] = 0.0
+    colour = np.array([0.5, 2.0], np.float32)
+    with h5py.File(tmp_path / "pairs-train-00000.h5", "w") as file:
+        file["truth/flux"] = brightness[:, None, None, None] * colour[:, None, None] * np.ones((1, 1, 64, 64))
+        file.attrs["bands"], file.attrs["pixel_scale"] = json.dumps(list(BANDS)), 0.05
+    found = scale_quantiles(SceneShards.open(tmp_path, "train"), 64, colour, 0.05, 0)
+    assert len(found) == 33
+    assert found[0] == pytest.approx(0.05)
+    np.testing.assert_allclose(found[8:], np.quantile(brightness, np.linspace(0, 1, 33))[8:], rtol=0.2)
 
 
 def test_sheet_is_drawn_with_bands_of_any_name(tmp_path):
