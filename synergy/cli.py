@@ -1,4 +1,4 @@
-"""The command line: ``synergy demo``, ``fetch``, ``mock``, ``export``, ``train``, ``reconstruct``, ``info``.
+"""The command line: ``synergy demo fetch mock export train sample reconstruct info``.
 
 Every verb is a few lines around a library function; what takes long to import is imported inside the verb,
 so that ``synergy --help`` answers at once. Bad input ends with a message on standard error, exit status 2
@@ -16,11 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from synergy.arguments import parse_center, parse_shard
 from synergy.errors import InputError
 
 if TYPE_CHECKING:
-    from astropy.coordinates import SkyCoord
-
     from synergy.observation import Observation
     from synergy.posterior import Posterior
 
@@ -35,6 +34,7 @@ out, err = Console(), Console(stderr=True)
 
 Draws = Annotated[int, typer.Option(min=1, help="Number of posterior draws.")]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
+Prior = Annotated[str, typer.Option(help="'default', or a directory written by 'synergy train'.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 
 
@@ -166,12 +166,52 @@ def train(
 
 
 @app.command()
+def sample(  # noqa: PLR0913 (one per option)
+    out_file: Annotated[
+        Path, typer.Option("--out", help="The scenes to write, .fits; a .png goes beside it.")
+    ],
+    prior: Prior = "default",
+    number: Annotated[int, typer.Option(min=1, help="Number of scenes.")] = 16,
+    size: Annotated[int, typer.Option(min=1, help="Side of a scene, pixels.")] = 128,
+    seed: Seed = 0,
+    steps: Annotated[int, typer.Option(min=2, help="Denoiser evaluations per scene.")] = 48,
+    scale: Annotated[
+        float | None,
+        typer.Option(metavar="NJY", help="Flux scale per pixel; drawn as in training when omitted."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted run, or a shorter one, ended.")
+    ] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw scenes from a prior alone; interrupt and --resume at will."""
+    figure = out_file.with_suffix(".png")
+    for path in (out_file, figure):
+        _check_target(path, overwrite or resume)
+    from synergy.generation import DrawSettings, draw_to_file
+    from synergy.plot_scenes import plot_scenes
+    from synergy.priors.diffusion import load_prior, read_card
+
+    settings = DrawSettings(size, seed, steps, scale)
+    with _progress() as progress:
+        drawn, finished = draw_to_file(
+            load_prior(prior), read_card(prior), number, settings, out_file, resume, progress
+        )
+    if drawn is not None:
+        plot_scenes(drawn.normalised, drawn.bands, drawn.pixel_scale, figure)
+        out.print(f"written: {out_file}, {figure}", highlight=False)
+        out.print(f"scenes:  {len(drawn.scenes)}", highlight=False)
+        out.print(f"scales:  {drawn.meta['scales']}", highlight=False)
+    if not finished:
+        err.print(f"stopped:  before {number} scenes were there; --resume draws the rest", highlight=False)
+        raise typer.Exit(130)
+
+
+@app.command()
 def reconstruct(  # noqa: PLR0913 (one per option)
     files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="FITS cutouts or YAML manifests.")],
     out_file: Annotated[Path, typer.Option("--out", help="The posterior to write, .fits.")],
-    prior: Annotated[
-        str, typer.Option(help="'default', or a directory written by 'synergy train'.")
-    ] = "default",
+    prior: Prior = "default",
     draws: Draws = 16,
     seed: Seed = 0,
     layout: Annotated[
@@ -240,7 +280,9 @@ def reconstruct(  # noqa: PLR0913 (one per option)
 
 @app.command()
 def info(
-    file: Annotated[Path, typer.Argument(help="Posterior, images, manifest, prior, run or pairs.")],
+    file: Annotated[
+        Path, typer.Argument(help="Posterior, drawn scenes, images, manifest, prior, run or pairs.")
+    ],
 ) -> None:
     """Show what a file holds."""
     from synergy.info import describe
@@ -286,44 +328,6 @@ def fetch(
     if done.missing:
         more = ", ..." if len(done.missing) > 3 else ""
         out.print(f"missing: {len(done.missing)} ({', '.join(done.missing[:3])}{more})", highlight=False)
-
-
-def parse_center(text: str) -> "SkyCoord":
-    """Read a sky position: ``RA,DEC`` in degrees, or with units (``10h00m00s,+02d12m00s``).
-
-    Raises
-    ------
-    InputError
-        If it is neither.
-    """
-    from astropy.coordinates import SkyCoord
-
-    try:
-        ra, dec = text.split(",")
-        plain = all(c not in text for c in "hdm:")
-        return SkyCoord(ra, dec, unit="deg" if plain else ("hourangle", "deg"))
-    except ValueError as error:
-        raise InputError(
-            "--center",
-            repr(text),
-            "RA,DEC in degrees, or such as 10h00m00s,+02d12m00s",
-            "Write both numbers with a comma and no space.",
-        ) from error
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """Read ``I/N``.
-
-    Raises
-    ------
-    InputError
-        If it is no such thing.
-    """
-    try:
-        first, number = map(int, text.split("/"))
-    except ValueError as error:
-        raise InputError("--shard", repr(text), "I/N, such as 3/16", "Write both numbers.") from error
-    return first, number
 
 
 def _check_target(path: Path, overwrite: bool) -> None:

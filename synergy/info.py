@@ -19,8 +19,9 @@ def describe(name: Path | str) -> list[Section]:
     Parameters
     ----------
     name
-        ``posterior.fits``, a Euclid MER cutout, a manifest, a prior's directory or name, a training run's
-        directory, a ``.safetensors`` file, an HDF5 shard of pairs, or the manifest of pairs.
+        ``posterior.fits``, the scenes of ``synergy sample``, a Euclid MER cutout, a manifest, a prior's
+        directory or name, a training run's directory, a ``.safetensors`` file, an HDF5 shard of pairs, or
+        the manifest of pairs.
 
     Raises
     ------
@@ -48,8 +49,31 @@ def _fits(path: Path) -> list[Section]:
     from synergy.io.images import open_fits
 
     with open_fits(path) as hdus:
+        drawn = "KIND" in hdus[0].header and "SCENES" in hdus
         posterior = {"META", "VERSION"} & set(hdus[0].header) and "DRAWS" in hdus
+    if drawn:
+        return _drawn(path)
     return _posterior(path) if posterior else _images(path)
+
+
+def _drawn(path: Path) -> list[Section]:
+    from synergy.drawn_scenes import DrawnScenes
+
+    drawn = DrawnScenes.read(path)
+    count, _, ny, nx = drawn.scenes.shape
+    low, middle, high = np.percentile(drawn.scale, [0, 50, 100])
+    scenes = {
+        "scenes": str(count),
+        "shape": f"{ny} x {nx} pixels of {drawn.pixel_scale:.4g} arcsec",
+        "flux scale": f"{low:.4g} to {high:.4g}, median {middle:.4g} nJy/pixel",
+    }
+    flux = drawn.scenes.sum(axis=(2, 3), dtype=np.float64)
+    bands = {
+        name: "flux {:.4g} to {:.4g}, median {:.4g} nJy".format(*np.percentile(f, [0, 100, 50]))
+        for name, f in zip(drawn.bands, flux.T, strict=True)
+    }
+    meta = {key: _short(value) for key, value in drawn.meta.items() if key != "scale"}
+    return [("scenes drawn from a prior", scenes | meta), ("bands", bands)]
 
 
 def _posterior(path: Path) -> list[Section]:

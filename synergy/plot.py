@@ -254,12 +254,15 @@ def _draw_colours(posterior: Posterior, line: Sequence["Axes"]) -> None:
 def rgb_bands(posterior: Posterior) -> tuple[str, str, str]:
     """Return the bands shown as red, green and blue: observed ones where there are."""
     observed = [b for b, seen in zip(posterior.bands, posterior.observed, strict=True) if seen]
-    pools = (observed, list(posterior.bands))
+    return choose_rgb(observed or posterior.bands)
+
+
+def choose_rgb(bands: Sequence[str]) -> tuple[str, str, str]:
+    """Choose the bands shown as red, green and blue: well-known ones, or by their order."""
     chosen = []
     for position, wanted in enumerate(_RGB_CHOICES):
-        liked = next((b for b in wanted if b in observed), None)
-        pool = next(p for p in pools if p)
-        chosen.append(liked or pool[(len(pool) - 1) * (2 - position) // 2])
+        liked = next((b for b in wanted if b in bands), None)
+        chosen.append(liked or bands[(len(bands) - 1) * (2 - position) // 2])
     return chosen[0], chosen[1], chosen[2]
 
 

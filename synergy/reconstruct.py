@@ -2,11 +2,8 @@
 
 import dataclasses
 import hashlib
-import subprocess
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +16,7 @@ from synergy.likelihood import GaussianLikelihood
 from synergy.observation import Observation
 from synergy.posterior import Posterior
 from synergy.priors.diffusion import DiffusionPrior
+from synergy.provenance import code
 from synergy.response import respond
 from synergy.sampling.amplitude import estimate_scale
 from synergy.sampling.circulant import CirculantPosterior, circulant_normal
@@ -147,8 +145,7 @@ def reconstruct(
         observed=observed,
         band_scale=np.asarray(prior.band_scale, np.float64),
         meta={
-            "version": version("synergy"),
-            "commit": _commit(),
+            **code(),
             "seed": seed,
             "prior": prior.id,
             "scale": float(scale),
@@ -215,14 +212,3 @@ def _draw(
         kept.append(np.asarray(made)[good])
         rounds += 1
     return np.concatenate(kept)[:draws], redone
-
-
-def _commit() -> str:
-    """Return the commit of a source checkout, or an empty string for an installed package."""
-    folder = Path(__file__).resolve().parent
-    if not (folder.parent / ".git").exists():
-        return ""
-    done = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"], cwd=folder, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()

@@ -8,6 +8,8 @@ covariance ``(C^-1 + A^T N^-1 A)^-1``: everything a sampler claims can be checke
 import dataclasses
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from synergy.priors.covariance import SpectralCovariance
@@ -31,3 +33,25 @@ class GaussianDenoiser:
     ) -> Float[Array, "*draw band y x"]:
         """Return the mean of the clean scenes."""
         return self.covariance.apply(noisy, lambda p: p / (p + sigma**2))
+
+    def log_density(
+        self, noisy: Float[Array, "*draw band y x"], sigma: Float[Array, ""]
+    ) -> Float[Array, "*draw"]:
+        """Return the natural logarithm of the density of noisy scenes, ``N(0, Sigma + sigma^2)``.
+
+        Parameters
+        ----------
+        noisy
+            Scenes with white noise on them.
+        sigma
+            Its standard deviation.
+        """
+        height, width = noisy.shape[-2:]
+        variance = self.covariance.spectra(height, width) + sigma**2
+        modes = jnp.einsum("bm,...byx->...myx", self.covariance.basis, noisy)
+        power = jnp.abs(jnp.fft.rfft2(modes, norm="ortho")) ** 2
+        # rfft2 keeps one of each pair of conjugate columns.
+        column = np.arange(width // 2 + 1)
+        count = jnp.asarray(np.where((column == 0) | (2 * column == width), 1.0, 2.0), noisy.dtype)
+        logarithm = np.float32(np.log(2.0 * np.pi)) + jnp.log(variance)
+        return -0.5 * jnp.sum(count * (power / variance + logarithm), axis=(-3, -2, -1))

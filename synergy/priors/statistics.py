@@ -11,6 +11,9 @@ from jaxtyping import Float
 from synergy.io.shards import SceneShards
 from synergy.priors.covariance import SpectralCovariance
 from synergy.priors.objective import Amplitudes, normalise
+from synergy.priors.scale import scene_scale
+
+_SCALES, _LEVELS = 256, 33
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,3 +73,30 @@ def measure_scenes(
     )
     u = np.asarray(u)
     return SceneStatistics(band_scale, float(np.sqrt(np.mean(u**2))), SpectralCovariance.fit(u))
+
+
+def scale_quantiles(
+    shards: SceneShards, crop: int, band_scale: Float[np.ndarray, " band"], floor: float, seed: int
+) -> list[float]:
+    """Return quantiles of the training scenes' flux scales, nJy/pixel, at equal steps of probability.
+
+    A prior's card keeps them as ``scale_quantiles``, so that scenes drawn from it can be as bright as its
+    training scenes (`synergy.generation`).
+
+    Parameters
+    ----------
+    shards
+        Training scenes.
+    crop
+        Side of the crops, pixels.
+    band_scale
+        The prior's factor per band.
+    floor
+        Smallest scale, nJy/pixel.
+    seed
+        Random seed.
+    """
+    crops = shards.crops(np.random.default_rng([seed, 2]), _SCALES, crop)
+    scales = np.asarray(scene_scale(jnp.asarray(crops), jnp.asarray(band_scale), shards.pixel_scale))
+    levels = np.linspace(0.0, 1.0, _LEVELS)
+    return [float(q) for q in np.quantile(np.maximum(scales, floor), levels)]

@@ -14,7 +14,8 @@ from astropy.coordinates import SkyCoord
 from command_line import CommandLine
 from pydantic import BaseModel, ConfigDict
 
-from synergy import cli, config
+from synergy import config
+from synergy.arguments import parse_center
 from synergy.errors import InputError
 from synergy.frame import Frame
 from synergy.observation import Observation
@@ -174,7 +175,7 @@ def test_help_needs_no_heavy_imports():
 
 @pytest.mark.parametrize("text", ["10.5,-2.25", "0h42m00s,-2d15m00s", "0:42:00,-2:15:00"])
 def test_positions(text):
-    position = cli.parse_center(text)
+    position = parse_center(text)
     assert (position.ra.deg, position.dec.deg) == pytest.approx((10.5, -2.25))
 
 
