@@ -1,37 +1,34 @@
 """The model card of a trained prior: trained on what, how far, how well, what it draws, where it ends.
 
-Written beside the prior's arrays as ``README.md`` with two pictures: the loss curve with the held-out
-errors, and scenes drawn from the prior alone. Every number comes from the run's own files.
+Written beside the prior's arrays as ``README.md`` with pictures: the loss curve, the held-out errors, and
+scenes drawn from the prior alone. Everything comes from the run's own files: what the prior is not good for
+are the `limits` of its settings, and of runs that began from another prior's weights the whole chain is told.
 """
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
 from synergy.io.atomic import replacing, write_bytes
-from synergy.io.training_log import read_rows
 from synergy.priors.diffusion import DiffusionPrior, load_prior, read_card
 from synergy.sampling.reverse import sample
+from synergy.training.plots import draw_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_LIMITS = """\
-- Morphologies are those of one simulation seen face-on and sheared to imitate inclination, plus smooth
-bulge-and-disc
-  galaxies; there are no dust lanes seen edge-on, no mergers in progress, no lenses, no saturated stars.
-- Colours were drawn from real galaxies with magnitudes of about 20 to 25 and vary within a galaxy along one
-sequence.
-- Scenes hold one to several galaxies down to F814W = 27, stars are rare. Crowded fields are outside of the
-training set.
-- Bands that no image saw are filled in from colours alone. `observed` in the result says which.
-- The posterior is only as honest as prior, PSFs and noise models; calibration on held-out mocks is not
-stated here.
-"""
+_ORIGINS = {
+    "eagle": "images of the EAGLE simulation (SKIRT; Schaye et al. 2015, Crain et al. 2015, McAlpine et al. "
+    "2016, Trayford et al. 2017)",
+    "tng": "images of IllustrisTNG (Nelson et al. 2019; SKIRT: Rodriguez-Gomez et al. 2019)",
+    "skirt": "images made with SKIRT (Camps & Baes 2020)",
+    "hst": "galaxies observed with HST",
+    "procedural": "smooth bulge-and-disc galaxies with clumps",
+}
 
 
 def write_model_card(run: Path, draws: int = 12, steps: int = 48) -> Path:
@@ -51,32 +48,24 @@ def write_model_card(run: Path, draws: int = 12, steps: int = 48) -> Path:
     """
     folder = run / "prior"
     prior, card = load_prior(folder), read_card(folder)
-    rows = read_rows(run / "log.csv")
     side = int(card["training"]["config"]["crop"])
     shape = (draws, len(prior.bands), side, side)
     scenes = np.asarray(sample(prior, jax.random.key(0), shape, prior.schedule.grid(steps)))
-    _save(_loss_figure(rows), folder / "loss.png")
-    _save(
-        _samples_figure(scenes * np.asarray(prior.band_scale)[:, None, None], prior), folder / "samples.png"
-    )
+    draw_run(run, folder)
+    figure = _samples_figure(scenes * np.asarray(prior.band_scale)[:, None, None], prior)
+    with replacing(folder / "samples.png") as temporary:
+        figure.savefig(temporary, dpi=110)
     path = folder / "README.md"
-    write_bytes(path, _text(prior, card, rows).encode())
+    write_bytes(path, _text(prior, card).encode())
     return path
 
 
-def _text(prior: DiffusionPrior, card: dict, rows: list[dict[str, str]]) -> str:
-    training = card["training"]
+def _text(prior: DiffusionPrior, card: dict[str, Any]) -> str:
+    training, validation = card["training"], card["validation"]
     weights = sum(v.size for group in prior.params.values() for v in group.values())
-    # Runs may be stopped between two validations: the last one that was made counts.
-    names = [key for key in rows[0] if key.startswith("error_")]
-    last = next((row for row in reversed(rows) if all(row[key] for key in names)), None)
-    errors = (
-        "".join(f"| {k.removeprefix('error_')} | {float(last[k]):.3g} |\n" for k in names) if last else ""
-    )
-    measured = f" at step {last['step']}" if last else ""
-    settings = json.dumps(training["config"], indent=2)
-    origin = training.get("began_from")
-    began = f", after those of prior `{origin}`, from whose weights the run began" if origin else ""
+    config = dict(training["config"])
+    limits = "\n".join(f"- {sentence}" for sentence in config.pop("limits")) or "None were stated."
+    shown = ", ".join(prior.bands[i] for i in _colours(prior))
     return f"""# Prior `{card["name"]}`
 
 A diffusion prior of scenes in {len(prior.bands)} bands ({", ".join(prior.bands)}) at {prior.pixel_scale}
@@ -85,70 +74,107 @@ arcsec per pixel, in units of each scene's flux scale. {weights / 1e6:.2f} milli
 
 ## Training
 
-- **Data**: {training["scenes"]} scenes made by `synergy mock configs/mock/scenes.yaml`:
-  galaxy images of the EAGLE simulation (SKIRT; Schaye et al. 2015, Crain et al. 2015, McAlpine et al. 2016,
-  Trayford et al. 2017), colours of galaxies observed with HST (F606W, F814W, F125W), sizes, magnitudes and
-  redshifts of the COSMOS catalogue (GalSim).
+{_history(training)}
 - **Split**: by galaxy lineage, all snapshots of one galaxy together; validation scenes hold galaxies never
   trained on.
-- **Steps**: {training["steps"]} of batch {training["config"]["batch"]}, crops of
-  {training["config"]["crop"]} pixels; {training["core_hours"]:.2f} core-hours
-  ({training["hours"]:.2f} hours) on {training["devices"]}{began}.
+- **Crops**: {config["crop"]} pixels; {training["crops_per_second"]:.3g} per second,
+  {training["crops_per_core_second"]:.3g} per core and second, on {training["devices"]}
+  ({training["machine"]}), validations and checkpoints included.
+- **Weights**: averaged over the run with exponent {training["average_exponent"]:g}, which had the lowest
+  held-out error of {", ".join(f"{gamma:g}" for gamma in config["average_exponents"])}.
 
-![Loss and held-out error](loss.png)
+![Loss](loss.png)
 
-Held-out denoising error{measured} in units of sigma squared (1 = no noise removed):
+{_errors(validation)}
 
-| sigma | error |
-| --- | --- |
-{errors}
 ## What it draws
 
-Scenes drawn from the prior alone, H, i and g as red, green and blue:
+Scenes drawn from the prior alone, {shown} as red, green and blue:
 
 ![Samples](samples.png)
 
 ## Limits
 
-{_LIMITS}
+{limits}
+
 ## Settings
 
 ```json
-{settings}
+{json.dumps(config, indent=2)}
 ```
 """
 
 
-def _loss_figure(rows: list[dict[str, str]]) -> "Figure":
-    from matplotlib.figure import Figure
+def _history(training: dict[str, Any]) -> str:
+    """Return a table of the run and of those it began from, the oldest first, and their data."""
+    runs = [*training["ancestors"], training]
+    names = ("began from", "scenes", "steps", "batch", "core-hours", "hours")
+    lines = [f"| {' | '.join(names)} |", "| --- " * len(names) + "|"]
+    for before, run in zip([None, *runs], runs, strict=False):
+        origin = "random weights" if before is None else f"`{before['id']}`"
+        lines.append(
+            f"| {origin} | {run['scenes']} | {run['steps']} | {run['config']['batch']} | "
+            f"{run['core_hours']:.2f} | {run['hours']:.2f} |"
+        )
+    if len(runs) > 1:
+        lines.append(
+            f"| together | | {sum(run['steps'] for run in runs)} | | "
+            f"{sum(run['core_hours'] for run in runs):.2f} | {sum(run['hours'] for run in runs):.2f} |"
+        )
+    data = list(dict.fromkeys(_data(run) for run in runs if "data" in run))
+    return "\n".join([*lines, "", *(f"- **Data**: {text}" for text in data)])
 
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    steps, loss = (np.array([float(row[key]) for row in rows]) for key in ("step", "loss"))
-    left.plot(steps, loss, color="0.8", lw=0.7)
-    width = max(1, len(loss) // 20)
-    left.plot(
-        steps,
-        np.convolve(np.pad(loss, (width - 1, 0), mode="edge"), np.ones(width) / width, "valid"),
-        color="C0",
+
+def _data(run: dict[str, Any]) -> str:
+    """Describe the scenes of a run by what their shards say."""
+    data = run["data"]
+    if "config" not in data:
+        return f"{run['scenes']} scenes whose files do not say how they were made."
+    sources = data["config"].get("sources", [])
+    total = sum(source["weight"] for source in sources)
+    kinds = "; ".join(
+        f"{source['weight'] / total:.0%} {_ORIGINS.get(source['kind'], source['kind'])}" for source in sources
     )
-    left.set(xlabel="step", ylabel="training loss", yscale="log")
-    for key in (k for k in rows[0] if k.startswith("error_")):
-        points = [(float(row["step"]), float(row[key])) for row in rows if row[key]]
-        if points:
-            right.plot(*np.transpose(points), marker=".", label=key.removeprefix("error_"))
-    right.set(xlabel="step", ylabel="held-out error / sigma²", yscale="log")
-    right.legend(title="sigma", fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    return figure
+    return (
+        f"{run['scenes']} scenes of `synergy mock` with the configuration `{data['name']}` "
+        f"({data['config_hash']}, synergy {data['version']}). Galaxies: {kinds}."
+    )
+
+
+def _errors(validation: dict[str, int | float]) -> str:
+    if not validation:
+        return "The run was not validated."
+    sigmas = [key.removeprefix("error_") for key in validation if key.startswith("error_")]
+    rows = [
+        f"| {sigma} | {validation[f'error_{sigma}']:.3g} | {validation[f'ratio_{sigma}']:.3g} |"
+        for sigma in sigmas
+    ]
+    return "\n".join(
+        [
+            f"Held-out denoising error at step {validation['step']} in units of sigma squared (1 = no noise",
+            "removed), and as a ratio to that of the best linear denoiser of a Gaussian field with the same",
+            f"spectra and colours (geometric mean: {validation['mean_ratio']:.3g}):",
+            "",
+            "| sigma | error | ratio |",
+            "| --- | --- | --- |",
+            *rows,
+            "",
+            "![Held-out error](validation.png)",
+        ]
+    )
+
+
+def _colours(prior: DiffusionPrior) -> list[int]:
+    """Return the indices of the bands to show as red, green and blue."""
+    chosen = [prior.bands.index(n) for n in ("euclid.H", "lsst.i", "lsst.g") if n in prior.bands]
+    return chosen if len(chosen) == 3 else [len(prior.bands) - 1, len(prior.bands) // 2, 0]
 
 
 def _samples_figure(scenes: Float[np.ndarray, "draw band y x"], prior: DiffusionPrior) -> "Figure":
     from astropy.visualization import make_lupton_rgb
     from matplotlib.figure import Figure
 
-    names = ("euclid.H", "lsst.i", "lsst.g")
-    chosen = [prior.bands.index(n) for n in names if n in prior.bands]
-    chosen = chosen if len(chosen) == len(names) else [len(prior.bands) - 1, len(prior.bands) // 2, 0]
+    chosen = _colours(prior)
     colour = scenes[:, chosen] / np.asarray(prior.band_scale)[chosen, None, None]
     columns = 6
     figure = Figure(figsize=(columns * 1.8, -(-len(scenes) // columns) * 1.8), layout="constrained")
@@ -156,8 +182,3 @@ def _samples_figure(scenes: Float[np.ndarray, "draw band y x"], prior: Diffusion
         axes.imshow(make_lupton_rgb(*planes, minimum=-0.01, stretch=0.2, Q=8), origin="lower")
         axes.set_axis_off()
     return figure
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)

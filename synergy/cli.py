@@ -153,14 +153,18 @@ def train(
     """Train a prior; interrupt and --resume at will."""
     from synergy.card import write_model_card
     from synergy.config import load
-    from synergy.priors.diffusion import load_prior
     from synergy.train import TrainConfig
     from synergy.train import train as run
 
     settings = load(config, TrainConfig)
-    prior = None if start is None else load_prior(start)
-    with _progress() as progress:
-        run(settings, data, out_dir, resume=resume, start=prior, progress=progress)
+    try:
+        with _progress() as progress:
+            run(settings, data, out_dir, resume=resume, start=start, progress=progress)
+    except KeyboardInterrupt as stopped:
+        reason = f"{stopped}" or "stopped at once; the last checkpoint is kept"
+        how = "--resume" if start is None else "--resume in place of --from"
+        err.print(f"stopped:  {reason}; the same command with {how} goes on", highlight=False)
+        raise typer.Exit(130) from None
     out.print(f"prior: {out_dir / 'prior'}", highlight=False)
     out.print(f"card:  {write_model_card(out_dir)}", highlight=False)
 

@@ -149,6 +149,15 @@ def _run(path: Path) -> list[Section]:
     rows = read_rows(path / "log.csv")
     if rows:
         sections.append(("last step", rows[-1]))
+    levels = read_rows(path / "validation.csv")
+    errors = {
+        f"sigma {float(row['sigma']):g}, average {row['average']}": f"{float(row['error']):.4g} sigma^2, "
+        f"{float(row['ratio']):.4g} of the best linear denoiser's"
+        for row in levels
+        if row["step"] == levels[-1]["step"]
+    }
+    if errors:
+        sections.append((f"held-out error at step {levels[-1]['step']}", errors))
     return sections
 
 

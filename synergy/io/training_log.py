@@ -1,8 +1,8 @@
-"""The log of a training run: a CSV file with a row per checkpoint, always replaced as a whole."""
+"""The log of a training run: a CSV file always replaced as a whole."""
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def append_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Add a row; columns that only some rows have are empty in the others."""
-    _write(path, [*read_rows(path), row])
+def append_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add rows; columns that only some rows have are empty in the others."""
+    _write(path, [*read_rows(path), *rows])
 
 
 def truncate(path: Path, step: int) -> None:

@@ -107,6 +107,24 @@ class SpectralCovariance:
         modes = jnp.fft.irfft2(gain.astype(spectrum.dtype) * spectrum, s=(height, width)).astype(scene.dtype)
         return jnp.einsum("bm,...myx->...byx", self.basis, modes)
 
+    def denoising_error(self, height: int, width: int, sigma: float) -> float:
+        """Return the mean squared error of the best linear denoiser, in units of sigma squared.
+
+        No linear denoiser of fields of this covariance does better, and for Gaussian fields no denoiser at
+        all: the mean over modes of ``p/(p + sigma^2)``.
+
+        Parameters
+        ----------
+        height, width
+            Size of the image.
+        sigma
+            Noise level.
+        """
+        power = np.asarray(self.spectra(height, width), np.float64)
+        # Columns of the rfft2 grid that stand for two of the whole grid.
+        twice = np.where((np.arange(power.shape[-1]) == 0) | (2 * np.arange(power.shape[-1]) == width), 1, 2)
+        return float(np.sum(twice * power / (power + sigma**2)) / (len(power) * height * width))
+
     def draw(self, key: Array, shape: tuple[int, ...]) -> Float[Array, "..."]:
         """Draw zero-mean Gaussian fields of shape ``(..., band, y, x)``."""
         return self.apply(jax.random.normal(key, shape, self.log_power.dtype), jnp.sqrt)

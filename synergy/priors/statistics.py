@@ -18,25 +18,46 @@ _SCALES, _LEVELS = 256, 33
 
 @dataclasses.dataclass(frozen=True)
 class SceneStatistics:
-    """What is measured on the training scenes before the first step."""
+    """What is measured on the training scenes before the first step.
+
+    Parameters
+    ----------
+    band_scale
+        Flux of each band relative to a scene's scale.
+    data_std
+        Standard deviation of the normalised scenes' pixels.
+    covariance
+        Covariance of the normalised scenes.
+    scale_quantiles
+        Quantiles of the scenes' flux scales, nJy/pixel (see `scale_quantiles`).
+    """
 
     band_scale: Float[np.ndarray, " band"]
     data_std: float
     covariance: SpectralCovariance
+    scale_quantiles: tuple[float, ...]
 
     def to_lists(self) -> dict[str, Any]:
         """Return plain numbers; float32 survives the round trip through JSON exactly."""
         covariance = {
             f.name: getattr(self.covariance, f.name).tolist() for f in dataclasses.fields(self.covariance)
         }
-        return {"band_scale": self.band_scale.tolist(), "data_std": self.data_std, "covariance": covariance}
+        return {
+            "band_scale": self.band_scale.tolist(),
+            "data_std": self.data_std,
+            "covariance": covariance,
+            "scale_quantiles": list(self.scale_quantiles),
+        }
 
     @classmethod
     def from_lists(cls, lists: dict[str, Any]) -> "SceneStatistics":
         """Undo `to_lists`."""
         covariance = {k: jnp.asarray(v, jnp.float32) for k, v in lists["covariance"].items()}
         return cls(
-            np.asarray(lists["band_scale"], np.float32), lists["data_std"], SpectralCovariance(**covariance)
+            np.asarray(lists["band_scale"], np.float32),
+            lists["data_std"],
+            SpectralCovariance(**covariance),
+            tuple(lists["scale_quantiles"]),
         )
 
 
@@ -61,7 +82,7 @@ def measure_scenes(
     crops = shards.crops(np.random.default_rng([seed, 1]), count, crop)
     flux = np.maximum(crops.sum(axis=(2, 3)), 0.0)
     relative = flux / np.maximum(flux.mean(axis=1, keepdims=True), 1e-12)
-    bright = flux.mean(axis=1) > np.median(flux.mean(axis=1))
+    bright = flux.mean(axis=1) >= np.median(flux.mean(axis=1))
     band_scale = np.median(relative[bright], axis=0)
     band_scale = (band_scale / band_scale.mean()).astype(np.float32)
     u = normalise(
@@ -72,12 +93,13 @@ def measure_scenes(
         amplitudes,
     )
     u = np.asarray(u)
-    return SceneStatistics(band_scale, float(np.sqrt(np.mean(u**2))), SpectralCovariance.fit(u))
+    scales = scale_quantiles(shards, crop, band_scale, amplitudes.floor, seed)
+    return SceneStatistics(band_scale, float(np.sqrt(np.mean(u**2))), SpectralCovariance.fit(u), scales)
 
 
 def scale_quantiles(
     shards: SceneShards, crop: int, band_scale: Float[np.ndarray, " band"], floor: float, seed: int
-) -> list[float]:
+) -> tuple[float, ...]:
     """Return quantiles of the training scenes' flux scales, nJy/pixel, at equal steps of probability.
 
     A prior's card keeps them as ``scale_quantiles``, so that scenes drawn from it can be as bright as its
@@ -99,4 +121,4 @@ def scale_quantiles(
     crops = shards.crops(np.random.default_rng([seed, 2]), _SCALES, crop)
     scales = np.asarray(scene_scale(jnp.asarray(crops), jnp.asarray(band_scale), shards.pixel_scale))
     levels = np.linspace(0.0, 1.0, _LEVELS)
-    return [float(q) for q in np.quantile(np.maximum(scales, floor), levels)]
+    return tuple(float(q) for q in np.quantile(np.maximum(scales, floor), levels))

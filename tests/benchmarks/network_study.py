@@ -7,8 +7,8 @@ else the machine does, with validation at a quarter, a half and the end. A varia
 the study can be cut and run again; the table is printed from all that are there.
 
 Printed is the held-out denoising error at each noise level relative to the matched Gaussian optimum, the
-error of the best linear stationary denoiser,  sum P sigma^2/(P + sigma^2),  with the scenes' own spectra P:
-1 is a Wiener filter, less is what morphology and colours are worth.
+error of the best linear denoiser of a field with the scenes' own spectra (`synergy.training.validation`): 1
+is a Wiener filter, less is what morphology and colours are worth.
 """
 
 import argparse
@@ -17,7 +17,6 @@ import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -27,7 +26,9 @@ from synergy.io.shards import SceneShards
 from synergy.priors.schedule import NoiseSchedule
 from synergy.priors.statistics import SceneStatistics, measure_scenes
 from synergy.priors.unet import make_unet
-from synergy.train import VALIDATION_SIGMAS, TrainConfig, TrainState, make_step, validation_curve
+from synergy.training.settings import TrainConfig
+from synergy.training.step import Devices, TrainState, make_step
+from synergy.training.validation import SIGMAS, make_validation
 
 VARIANTS = {
     "base (64,96,128)x2": {},
@@ -50,34 +51,27 @@ VARIANTS = {
 """Settings that differ from the base's."""
 
 
-def gaussian_optimum(statistics: SceneStatistics, sigma: float, side: int) -> float:
-    """Return the error over sigma squared of the best stationary linear denoiser."""
-    power = np.asarray(statistics.covariance.spectra(side, side), np.float64)
-    weight = np.full(power.shape[-1], 2.0)  # of the half plane of a real transform
-    weight[0] = weight[-1] = 1.0
-    return float(np.average((power / (power + sigma**2)).mean(axis=(0, 1)), weights=weight))
-
-
 def run(name: str, data: Path, statistics: SceneStatistics, seconds: float, path: Path) -> None:
     """Train one variant and write its curve."""
     config = TrainConfig(name=name, steps=10**9, warmup=100, decay_from=500, variance=False, **VARIANTS[name])
     train, held_out = SceneShards.open(data, "train"), SceneShards.open(data, "validation")
     params = make_unet(config.network(len(train.bands), statistics.data_std))[0](jax.random.key(config.seed))
-    state = TrainState(params, jax.tree.map(jnp.copy, params), config.optimiser().init(params), jnp.int32(0))
-    step = make_step(config, statistics, train.pixel_scale)
+    devices = Devices.of(config.batch)
+    state = jax.device_put(TrainState.begin(params, config), devices.whole)
+    step = make_step(config, statistics, train.pixel_scale, devices)
+    validate = make_validation(config, statistics, held_out, devices)
     result: dict = {"parameters": sum(v.size for g in params.values() for v in g.values()), "curve": []}
     spent, index = 0.0, 0
     for mark in (0.25, 0.5, 1.0):
         while spent < mark * seconds:
             scenes = train.crops(np.random.default_rng([config.seed, 3, index]), config.batch, config.crop)
             clock = time.process_time()
-            state, loss = step(state, jnp.asarray(scenes))
-            loss.block_until_ready()
+            state, outcome = step(state, jax.device_put(scenes, devices.split))
+            outcome.loss.block_until_ready()
             spent += time.process_time() - clock if index else 0.0  # the first one compiles
             index += 1
-        errors = validation_curve(state.average, config, statistics, held_out)
-        result["curve"].append({"steps": index, "seconds": spent} | errors)
-        console.print(name, result["curve"][-1])
+        ratios = {f"{level.sigma:g}": level.ratio for level in validate(state.averages[-1])}
+        result["curve"].append({"steps": index, "seconds": spent, "ratios": ratios})
     write_bytes(path, json.dumps(result, indent=1).encode())
 
 
@@ -101,15 +95,13 @@ def main() -> None:
         if not paths[name].exists():
             run(name, arguments.data, statistics, arguments.seconds, paths[name])
     table = Table(title=f"error / Gaussian optimum after {arguments.seconds:g} processor seconds")
-    for column in ("variant", "parameters", "steps", *(f"{s:g}" for s in VALIDATION_SIGMAS)):
+    for column in ("variant", "parameters", "steps", *(f"{s:g}" for s in SIGMAS)):
         table.add_column(column)
     for name, path in paths.items():
         if path.exists():
             found = json.loads(path.read_text())
             last = found["curve"][-1]
-            ratios = [
-                last[f"error_{s:g}"] / gaussian_optimum(statistics, s, base.crop) for s in VALIDATION_SIGMAS
-            ]
+            ratios = [last["ratios"][f"{s:g}"] for s in SIGMAS]
             table.add_row(
                 name, f"{found['parameters'] / 1e6:.2f} M", str(last["steps"]), *(f"{r:.3f}" for r in ratios)
             )
