@@ -17,12 +17,13 @@ compare with GalSim.
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 
 import galsim
 import numpy as np
 import scipy.fft
 import scipy.sparse
-from jaxtyping import Complex64, Float
+from jaxtyping import Bool, Complex64, Float, Float32
 
 from data_prep.sky import LightMaps
 
@@ -32,7 +33,7 @@ TAPS = 5
 _KERNEL_REACH = 2.0  # source pixels around light that the quintic kernel makes bright
 _STEEPNESS = 2.3 * TAPS
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(32)
-_LIMIT_STEP = 0.125
+_LIMIT_STEP = 1 / 32
 _FINE = 1 << 15  # entries of the table of the quintic kernel's transform, per cycle
 _QUINTIC = galsim.Quintic().kval(2 * np.pi / _FINE * np.arange(3 * _FINE)).astype(np.float32)
 
@@ -123,38 +124,49 @@ def map_spectra(light: LightMaps, limit: float) -> MapSpectra:
 
 @functools.lru_cache(maxsize=32)
 def _map_spectra(light: LightMaps, limit: float) -> MapSpectra:
-    shape = np.array(light.maps.shape[1:])
-    middle = shape // 2
-    lit = np.argwhere(light.maps.any(axis=0)) - middle
-    reach = int(np.abs(lit).max()) + 1
-    period = scipy.fft.next_fast_len(4 * reach, real=True)
-    y, x = (np.arange(max(-reach, -m), min(reach, n - m)) for m, n in zip(middle, shape, strict=True))
-    block = light.maps[:, y[0] + middle[0] : y[-1] + middle[0] + 1, x[0] + middle[1] : x[-1] + middle[1] + 1]
-    corrected = block / np.outer(_kernel_transform(y / period), _kernel_transform(x / period))
-    along_x = np.zeros((len(y), period, len(light.maps)), np.float32)
-    along_x[:, x % period] = np.moveaxis(corrected, 0, -1)
-    half = scipy.fft.rfft(along_x, axis=1)
+    lit = light.maps.any(axis=0)
+    middle = [n // 2 for n in lit.shape]
+    origin = [m - (n - 1) / 2 for m, n in zip(middle, lit.shape, strict=True)]
+    rows, columns = (np.flatnonzero(lit.any(axis=1 - axis)) - m for axis, m in enumerate(middle))
+    reach = int(max(np.abs(rows).max(), np.abs(columns).max())) + 1
+    y, x = (np.arange(-min(reach, m), min(reach, n - m)) for m, n in zip(middle, lit.shape, strict=True))
+    window = (slice(p[0] + m, p[-1] + m + 1) for p, m in zip((y, x), middle, strict=True))
+    period = scipy.fft.next_fast_len(3 * reach)
+    correction = _correction(period)
     last = math.ceil(limit * period) + TAPS
-    columns = np.arange(-TAPS, last) % period
-    mirrored = columns > period // 2
-    kept = half[:, np.where(mirrored, period - columns, columns)]
-    kept.imag[:, mirrored] *= -1
-    padded = np.zeros((period, len(columns), len(light.maps)), np.complex64)
-    padded[y % period] = kept
-    rows = np.arange(-last, last + 1) % period
-    origin = middle - (shape - 1) / 2
-    from_centre = np.abs(lit + origin)
-    half_sides = from_centre.max(axis=0)
+    kept_y, kept_x = np.arange(-last, last + 1), np.arange(-TAPS, last)
+    phases = np.exp(-2j * np.pi / period * np.arange(period)).astype(np.complex64)
+    # Along x by a matrix product: a fast transform of real numbers would be followed by much copying.
+    along_x = correction[x][:, None] * phases[np.multiply.outer(x, kept_x) % period]
+    padded = np.empty((len(kept_y), len(kept_x), len(light.maps)), np.complex64)
+    # One by one: what is at hand stays in the processor's cache.
+    for number, plane in enumerate(light.maps[:, *window]):
+        half = (plane.astype(np.float32) @ along_x.view(np.float32)).view(np.complex64)
+        half *= correction[y][:, None]
+        along_y = np.zeros((period, len(kept_x)), np.complex64)
+        along_y[: y[-1] + 1], along_y[period + y[0] :] = half[-y[0] :], half[: -y[0]]
+        padded[:, :, number] = scipy.fft.fft(along_y, axis=0, overwrite_x=True)[kept_y % period]
     return MapSpectra(
-        scipy.fft.fft(padded, axis=0, overwrite_x=True)[rows],
+        padded,
         period,
-        (float(origin[0]), float(origin[1])),
-        (float(half_sides[0]), float(half_sides[1])),
-        float(np.hypot(*from_centre.T).max()),
+        (origin[0], origin[1]),
+        (float(np.abs(rows + origin[0]).max()), float(np.abs(columns + origin[1]).max())),
+        _radius(lit, origin),
     )
 
 
-def _kernel_transform(positions: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Return the transform of the kernel; positions in periods."""
+def _radius(lit: Bool[np.ndarray, "y x"], origin: Sequence[float]) -> float:
+    """Return the largest distance of light from the centre, which lies at an end of some row's light."""
+    rows = np.flatnonzero(lit.any(axis=1))
+    ends = np.stack([lit[rows].argmax(axis=1), lit.shape[1] - 1 - lit[rows, ::-1].argmax(axis=1)])
+    y, x = (p - n // 2 + o for p, n, o in zip((rows, ends), lit.shape, origin, strict=True))
+    return float(np.hypot(y, x).max())
+
+
+@functools.lru_cache(maxsize=64)
+def _correction(period: int) -> Float32[np.ndarray, " n"]:
+    """Return what the kernel's interpolation divides by, at pixels from zero on; the last ones lie before it."""
+    positions = np.fft.fftfreq(period)
     nodes = TAPS / 2 * _NODES
-    return np.cos(2 * np.pi * np.outer(positions, nodes)) @ (TAPS / 2 * _NODE_WEIGHTS * _kernel(nodes))
+    transform = np.cos(2 * np.pi * np.outer(positions, nodes)) @ (TAPS / 2 * _NODE_WEIGHTS * _kernel(nodes))
+    return (1 / transform).astype(np.float32)
