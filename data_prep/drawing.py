@@ -1,4 +1,4 @@
-r"""Sources on regular pixels, seen through a compact kernel: a small product in Fourier space for each source.
+r"""Sources on regular pixels, seen through a compact kernel: a small product in Fourier space for each one.
 
 For one source at `c`, whose maps :math:`m` with transforms :math:`M_m` (`data_prep.spectra`) are placed by
 the matrix `A` and have the fluxes :math:`f_{mb}` in band `b`, a pixel of size `s` at `x` holds

@@ -1,4 +1,4 @@
-r"""Skies seen through PSFs, noise-free: every source through a compact kernel, then one convolution per image.
+r"""Skies seen through PSFs, noise-free: all sources through a compact kernel, one convolution per image.
 
 An image holds samples at pixel centres of the sky convolved with the effective PSF, times the pixel area. The
 wings of a PSF are wide and sources are many, so sources are drawn (`data_prep.drawing`) through a kernel `G`

@@ -165,7 +165,7 @@ def _radius(lit: Bool[np.ndarray, "y x"], origin: Sequence[float]) -> float:
 
 @functools.lru_cache(maxsize=64)
 def _correction(period: int) -> Float32[np.ndarray, " n"]:
-    """Return what the kernel's interpolation divides by, at pixels from zero on; the last ones lie before it."""
+    """Return what the interpolation divides by, at pixels from zero on; the last ones lie before it."""
     positions = np.fft.fftfreq(period)
     nodes = TAPS / 2 * _NODES
     transform = np.cos(2 * np.pi * np.outer(positions, nodes)) @ (TAPS / 2 * _NODE_WEIGHTS * _kernel(nodes))

@@ -65,9 +65,34 @@ def band_average(
     float
         ``int f_nu T dln(lambda) / int T dln(lambda)``.
     """
+    return float(spectrum(curve[0]) @ _shares(curve))
+
+
+def band_weights(curve: Curve, wavelength: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Return the weights of a spectrum's samples in its `band_average`.
+
+    Between samples the spectrum is interpolated linearly; beyond them it is the last one.
+
+    Parameters
+    ----------
+    curve
+        The filter curve.
+    wavelength
+        Wavelengths of the samples, Angstrom, ascending.
+    """
+    share = _shares(curve)
+    below = np.clip(np.searchsorted(wavelength, curve[0]) - 1, 0, len(wavelength) - 2)
+    above = np.clip((curve[0] - wavelength[below]) / np.diff(wavelength)[below], 0, 1)
+    parts = np.concatenate([share * (1 - above), share * above])
+    return np.bincount(np.concatenate([below, below + 1]), parts, len(wavelength))
+
+
+def _shares(curve: Curve) -> Float[np.ndarray, " wave"]:
+    """Return the weights of a curve's wavelengths in an average, by the trapezoidal rule."""
     wavelength, transmission = curve
-    weight = transmission / wavelength
-    return float(np.trapezoid(spectrum(wavelength) * weight, wavelength) / np.trapezoid(weight, wavelength))
+    steps = np.diff(wavelength)
+    share = (np.append(steps, 0) + np.append(0, steps)) * transmission / wavelength
+    return share / share.sum()
 
 
 def filter_curve(band: str, curves: Mapping[str, Path] | None = None) -> Curve:

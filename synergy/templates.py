@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from synergy.errors import InputError
-from synergy.filters import band_average, filter_curve
+from synergy.filters import band_weights, filter_curve
 
 TYPES = ("E", "Sbc", "Scd", "Im")
 
@@ -119,8 +119,7 @@ def template_fluxes(
             )
     out = []
     for spectrum in spectra:
-        for excess in ebv:
-            dimmed = spectrum.flux * 10 ** (-0.4 * excess * calzetti(spectrum.wavelength))
-            shifted = spectrum.wavelength * (1.0 + redshift)
-            out.append([band_average(lambda w, x=shifted, f=dimmed: np.interp(w, x, f), c) for c in filters])
-    return np.array(out)
+        weights = np.stack([band_weights(curve, spectrum.wavelength * (1.0 + redshift)) for curve in filters])
+        dust = 10 ** (-0.4 * np.multiply.outer(ebv, calzetti(spectrum.wavelength)))
+        out.append(np.einsum("dn,bn->db", spectrum.flux * dust, weights))
+    return np.concatenate(out)
