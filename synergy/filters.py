@@ -11,7 +11,7 @@ whose first column has a unit of length, or plain text whose first comment line 
 import functools
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +68,8 @@ def band_average(
     return float(spectrum(curve[0]) @ _shares(curve))
 
 
-def band_weights(curve: Curve, wavelength: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Return the weights of a spectrum's samples in its `band_average`.
+def band_weights(curve: Curve, grids: Sequence[Float[np.ndarray, " _n"]]) -> list[Float[np.ndarray, " _n"]]:
+    """Return the weights of a spectrum's samples in its `band_average`, for several sets of samples.
 
     Between samples the spectrum is interpolated linearly; beyond them it is the last one.
 
@@ -77,14 +77,22 @@ def band_weights(curve: Curve, wavelength: Float[np.ndarray, " n"]) -> Float[np.
     ----------
     curve
         The filter curve.
-    wavelength
+    grids
         Wavelengths of the samples, Angstrom, ascending.
     """
     share = _shares(curve)
-    below = np.clip(np.searchsorted(wavelength, curve[0]) - 1, 0, len(wavelength) - 2)
-    above = np.clip((curve[0] - wavelength[below]) / np.diff(wavelength)[below], 0, 1)
-    parts = np.concatenate([share * (1 - above), share * above])
-    return np.bincount(np.concatenate([below, below + 1]), parts, len(wavelength))
+    # Curves are finer than spectra: the moments between two samples are differences of running sums.
+    total, moment = (np.append(0, np.cumsum(part)) for part in (share, share * curve[0]))
+    out = []
+    for grid in grids:
+        place = np.searchsorted(curve[0], grid)
+        between = np.diff(total[place])
+        upper = (np.diff(moment[place]) - grid[:-1] * between) / np.diff(grid)
+        weights = np.append(between - upper, total[-1] - total[place[-1]])
+        weights[1:] += upper
+        weights[0] += total[place[0]]
+        out.append(weights)
+    return out
 
 
 def _shares(curve: Curve) -> Float[np.ndarray, " wave"]:

@@ -117,9 +117,10 @@ def template_fluxes(
                 f"a band within the spectra, {first:.0f} to {last:.0f} Angstrom",
                 "Leave the band out, or raise the redshift.",
             )
+    shifted = [spectrum.wavelength * (1.0 + redshift) for spectrum in spectra]
+    by_band = [band_weights(curve, shifted) for curve in filters]
     out = []
-    for spectrum in spectra:
-        weights = np.stack([band_weights(curve, spectrum.wavelength * (1.0 + redshift)) for curve in filters])
+    for spectrum, weights in zip(spectra, zip(*by_band, strict=True), strict=True):
         dust = 10 ** (-0.4 * np.multiply.outer(ebv, calzetti(spectrum.wavelength)))
-        out.append(np.einsum("dn,bn->db", spectrum.flux * dust, weights))
+        out.append(np.einsum("dn,bn->db", spectrum.flux * dust, np.stack(weights)))
     return np.concatenate(out)
