@@ -68,8 +68,7 @@ def image_frame(
     flipped
         Whether east lies to the right of north.
     """
-    centred = Frame.tangent(scene.center, shape, pixel_scale, rotation)
-    wcs = centred.wcs.deepcopy()
+    wcs = Frame.tangent(scene.center, shape, pixel_scale, rotation).wcs
     if flipped:
         wcs.wcs.pc = wcs.wcs.get_pc() * np.array([-1.0, 1.0])
     wcs.wcs.crpix = wcs.wcs.crpix + np.array([dither[1], dither[0]])
