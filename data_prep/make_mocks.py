@@ -19,7 +19,7 @@ from data_prep.choice import name_hash
 from data_prep.colour_library import ColourLibrary
 from data_prep.colours import spectra
 from data_prep.galaxies import Galaxies
-from data_prep.mock_config import MockSettings
+from data_prep.mock_config import MockSettings, SceneSettings
 from data_prep.placement import SkyModel, draw_sky
 from data_prep.population import Population
 from data_prep.readers.hst import read_colours
@@ -61,8 +61,8 @@ def make_pair(settings: MockSettings, data: Path | None, split: str, number: int
     """
     scene = settings.scene
     name, sky, rng = pair_sky(settings, data, split, number)
-    frame = Frame.tangent(FIELD, (scene.side, scene.side), scene.pixel_scale)
-    truth = render_truth(sky, frame).astype(np.float32)
+    frame = _scene_frame(scene)
+    truth = render_truth(sky, frame)
     observations = []
     for survey, own in zip(settings.surveys, rng.spawn(len(settings.surveys)), strict=True):
         psfs = draw_psfs(survey, data, own)
@@ -104,6 +104,11 @@ def pair_sky(
     empty = rng.random() < settings.placement.empty
     sky = draw_sky(None if empty else candidate.light(), _model(settings, data, split), rng)
     return "empty" if empty else candidate.id, sky, rng
+
+
+@functools.lru_cache(maxsize=4)
+def _scene_frame(scene: SceneSettings) -> Frame:
+    return Frame.tangent(FIELD, (scene.side, scene.side), scene.pixel_scale)
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,33 +1,36 @@
-r"""Skies seen through PSFs, noise-free: a small product in Fourier space for each source.
+r"""Skies seen through PSFs, noise-free: all sources through a compact kernel, one convolution per image.
 
-An image holds samples at pixel centres of the sky convolved with the effective PSF, times the pixel area. For
-one source at `c`, whose maps :math:`m` with transforms :math:`M_m` (`data_prep.spectra`) are placed by the
-matrix `A` and have the fluxes :math:`f_{mb}` in band `b`, that is
+An image holds samples at pixel centres of the sky convolved with the effective PSF, times the pixel area. The
+wings of a PSF are wide and sources are many, so sources are drawn (`data_prep.drawing`) through a kernel `G`
+instead that is a few times as narrow as the PSF's finest detail, on pixels fine enough to hold all that the
+PSF lets through, in the image's axes, as far as its wings reach. With :math:`S_b` the transform of that
+drawing, over the period of its pixels,
 
-.. math:: I_b(x) = s^2 \sum_k \Delta k^2\, e^{2\pi i\, k\cdot(x - c)}\, P_b(k) \sum_m f_{mb} M_m(A^T k),
+.. math:: I_b(x) = s^2 \sum_k \Delta k^2\, e^{2\pi i\, k\cdot x}\, \frac{P_b(k)}{G(k)}\, S_b(k)
 
-with `s` the pixel scale and :math:`P_b` the transform of the PSF, drawn by GalSim. What it costs is set by
-the source: the frequencies end where the PSF ends (undersampled images need no folding: the sum is
-evaluated at their pixels, whatever those are), and their spacing is one over the smallest period that holds
-the pixels that the source can reach. The maps are interpolated once for all bands; the sum is two products
-with matrices of phases, which puts pixels anywhere. Nothing here uses `synergy.operators`: the likelihood
-and the mocks are two independent codes.
+for the camera's pixels of size `s`, wherever they are: undersampled images need no folding. :math:`P_b` is
+the transform of the PSF's stamp, and the sum ends where the PSF ends. The truth *is* such a drawing, through
+the model PSF. Nothing here uses `synergy.operators`: the likelihood and the mocks are two independent codes.
+
+The kernel's transform is that of non-uniform Fourier transforms (Barnett, Magland & af Klinteberg 2019, SIAM
+J. Sci. Comput. 41, C479), with the roles of the two spaces exchanged: zero beyond a frequency, and small
+beyond a distance.
 """
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import galsim
 import numpy as np
-from jaxtyping import Complex64, Complex128, Float, Float32, Int
+import scipy.fft
+from jaxtyping import Complex64, Float, Float32
 
+from data_prep.drawing import Kernel, Pixels, draw_sources, inverse_transform
 from data_prep.psfs import EffectivePSF
 from data_prep.render import pixel_scale, tangent_map
-from data_prep.sky import Sky, SkySource
-from data_prep.spectra import map_spectra
+from data_prep.sky import Sky
 from synergy.frame import Frame
-from synergy.psf import MODEL_FWHM
+from synergy.psf import FWHM_PER_SIGMA, MODEL_FWHM
 
 _MODEL_LIMIT = 0.9
 """Cycles per scene pixel at which the model PSF ends: beyond lies 1e-5 of a star's peak."""
@@ -35,40 +38,15 @@ _MODEL_LIMIT = 0.9
 _MODEL_RADIUS = 5.0
 """Scene pixels at which the model PSF ends: 1e-7 of its peak."""
 
-_STEPS_PER_OCTAVE = 8
+_MARGIN = 1.15
+"""Frequency at which the kernel ends, over that at which the PSF ends."""
+
+_STEEPNESS = 12.0
+_KERNEL_RADIUS = 2.1
+"""Radius times limiting frequency of the kernel: beyond lies 6e-5 of its peak, and less of any image's."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Grid:
-    """Half a plane of frequencies, spaced by one over a period, within a circle."""
-
-    period: float
-    steps: int
-    inside: Int[np.ndarray, " k"]
-    frequencies: Float[np.ndarray, "2 k"]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Reach:
-    """How far a PSF goes: arcsec, and cycles per arcsec; and the same for any image of the scene."""
-
-    radius: float
-    limit: float
-    limit_of_all: float
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Placed:
-    """A source before a PSF: its transforms, the pixels that it reaches, and the phases that put it there."""
-
-    source: SkySource
-    grid: _Grid
-    maps: Complex64[np.ndarray, "map k"]
-    window: tuple[slice, slice]
-    phases: tuple[Complex64[np.ndarray, "y ky"], Float32[np.ndarray, "kx2 x"]]
-
-
-def render_truth(sky: Sky, frame: Frame) -> Float[np.ndarray, "band y x"]:
+def render_truth(sky: Sky, frame: Frame) -> Float32[np.ndarray, "band y x"]:
     """Draw the scene: the sky seen through the model PSF, a round Gaussian of FWHM 2 scene pixels.
 
     Parameters
@@ -83,13 +61,10 @@ def render_truth(sky: Sky, frame: Frame) -> Float[np.ndarray, "band y x"]:
     Fluxes in nJy/pixel, in the sky's bands; never negative.
     """
     scale = pixel_scale(frame)
-    reach = _Reach(_MODEL_RADIUS * scale, _MODEL_LIMIT / scale, _MODEL_LIMIT / scale)
-    model = galsim.Gaussian(fwhm=MODEL_FWHM * scale)
-    truth = np.zeros((len(sky.bands), *frame.shape))
-    for placed in _placed(sky, np.eye(2), np.zeros(2), frame, reach):
-        # All bands share the PSF, and there are fewer maps than bands.
-        spectra = placed.maps * _transfer(model, placed.grid)
-        truth[:, *placed.window] += np.tensordot(placed.source.fluxes.T, _sampled(placed, spectra, scale), 1)
+    sigma = MODEL_FWHM / FWHM_PER_SIGMA * scale
+    limit = _MODEL_LIMIT / scale
+    model = Kernel(_MODEL_RADIUS * scale, limit, lambda k: np.exp(-2 * np.square(np.pi * sigma * k)))
+    truth = draw_sources(sky, sky.bands, Pixels(frame.shape, scale, np.eye(2), np.zeros(2)), model, limit)
     # Maps and model PSF are positive; what interpolation leaves below zero is 1e-5 of a source's peak.
     return np.maximum(truth, 0.0)
 
@@ -115,118 +90,84 @@ def render_images(
     Band -> fluxes in nJy/pixel.
     """
     turn, offset = tangent_map(scene_frame, image_frame)
-    limit = max(psf.limit for psf in psfs)
-    finest = max(limit, _MODEL_LIMIT / pixel_scale(scene_frame))
-    reach = _Reach(max(psf.radius for psf in psfs), limit, finest)
-    columns = [sky.bands.index(psf.band) for psf in psfs]
-    images = np.zeros((len(psfs), *image_frame.shape))
-    for placed in _placed(sky, turn[::-1, ::-1], np.array(offset[::-1]), image_frame, reach):
-        spectra = placed.source.fluxes[:, columns].T.astype(np.float32) @ placed.maps
-        for spectrum, psf in zip(spectra, psfs, strict=True):
-            spectrum *= _psf_transfer(psf, placed.grid)
-        images[:, *placed.window] += _sampled(placed, spectra, pixel_scale(image_frame))
-    return {psf.band: image for psf, image in zip(psfs, images, strict=True)}
+    scale = pixel_scale(image_frame)
+    radius, limit = (max(getattr(psf, name) for psf in psfs) for name in ("radius", "limit"))
+    plane = _plane(image_frame.shape, scale, radius, limit)
+    pixels = Pixels(plane.shape, plane.scale, turn[::-1, ::-1], scale * np.array(offset[::-1]))
+    finest = max(plane.kernel.limit, _MODEL_LIMIT / pixel_scale(scene_frame))
+    bands = [psf.band for psf in psfs]
+    half = plane.transformed(draw_sources(sky, bands, pixels, plane.kernel, finest))
+    for coefficients, psf in zip(half, psfs, strict=True):
+        coefficients *= _response(psf, plane)
+    y, x = (
+        ((np.arange(n) - (n - 1) / 2) * scale + (m - 1) / 2 * plane.scale) / (m * plane.scale)
+        for n, m in zip(image_frame.shape, plane.shape, strict=True)
+    )
+    images = inverse_transform(half, y, x) * (scale / plane.scale) ** 2 / np.prod(plane.shape)
+    return dict(zip(bands, images, strict=True))
 
 
-def _placed(
-    sky: Sky,
-    turn: Float[np.ndarray, "2 2"],
-    offset: Float[np.ndarray, " 2"],
-    frame: Frame,
-    reach: _Reach,
-) -> Iterator[_Placed]:
-    """Yield the sources that reach an image.
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Plane:
+    """Pixels around an image that hold all the light that reaches it, and the frequencies that matter.
 
     Parameters
     ----------
-    sky
-        The sky.
-    turn
-        Map of arcsec (y, x) in the scene to arcsec (y, x) in the image.
-    offset
-        Pixel offset (y, x) of the scene's centre from the image's.
-    frame
-        Frame of the image.
-    reach
-        Of the PSF.
+    shape
+        Number of pixels (y, x).
+    scale
+        Arcsec per pixel.
+    kernel
+        What sources are drawn through.
+    frequencies
+        Those up to the PSF's limit along y, on both sides of zero, and along x, from zero on.
+    correction
+        One over the kernel's transform; zero beyond the PSF's limit.
     """
-    scale = pixel_scale(frame)
-    for source in sky.sources:
-        centre = turn @ np.array(source.centre)
-        extent, matrix = np.zeros(2), turn @ source.matrix
-        if source.light is not None:
-            spectra = map_spectra(source.light, reach.limit_of_all * float(np.linalg.norm(matrix, 2)))
-            extent = spectra.extent(matrix)
-        pixels = (np.array(frame.shape) - 1) / 2 + offset + centre / scale
-        ends = extent + reach.radius
-        first = np.maximum(np.ceil(pixels - ends / scale), 0).astype(int)
-        last = np.minimum(np.floor(pixels + ends / scale), np.array(frame.shape) - 1).astype(int)
-        if np.any(last < first):
-            continue
-        farthest = np.maximum(np.abs(first - pixels), np.abs(last - pixels)) * scale
-        grid = _grid(_rounded_up(float((farthest + ends).max())), reach.limit)
-        if source.light is None:
-            maps = np.ones((1, len(grid.inside)), np.complex64)
-        else:
-            maps = spectra.at(matrix.T @ grid.frequencies).T
-            pixels = pixels + matrix @ np.array(spectra.origin) / scale
-        window = (slice(first[0], last[0] + 1), slice(first[1], last[1] + 1))
-        y, x = ((np.arange(a, b + 1) - p) * scale for a, b, p in zip(first, last, pixels, strict=True))
-        yield _Placed(source, grid, maps, window, _phases(grid, y, x))
+
+    shape: tuple[int, int]
+    scale: float
+    kernel: Kernel
+    frequencies: tuple[Float[np.ndarray, " ky"], Float[np.ndarray, " kx"]]
+    correction: Float32[np.ndarray, "ky kx"]
+
+    def transformed(self, drawn: Float32[np.ndarray, "n y x"]) -> Complex64[np.ndarray, "n ky kx"]:
+        """Return Fourier coefficients of drawings on these pixels."""
+        height, width = self.correction.shape
+        half = scipy.fft.fft(scipy.fft.rfft(drawn)[:, :, :width], axis=1)
+        return half[:, np.arange(height) - height // 2]
 
 
-def _rounded_up(period: float) -> float:
-    """Return one of a few periods, so that transforms of PSFs on their frequencies can be kept."""
-    return float(2 ** (np.ceil(_STEPS_PER_OCTAVE * np.log2(period)) / _STEPS_PER_OCTAVE))
+@functools.lru_cache(maxsize=16)
+def _plane(shape: tuple[int, int], pixel_scale: float, radius: float, limit: float) -> _Plane:
+    end = _MARGIN * limit
+    kernel = Kernel(
+        _KERNEL_RADIUS / end,
+        end,
+        lambda k: np.exp(_STEEPNESS * (np.sqrt(np.maximum(1 - np.square(k / end), 0)) - 1)),
+    )
+    scale = 0.5 / end
+    ny, nx = (
+        scipy.fft.next_fast_len(int(np.ceil(((n - 1) * pixel_scale + 2 * radius) / scale)) + 1, real=True)
+        for n in shape
+    )
+    along_y = np.arange(-int(limit * ny * scale), int(limit * ny * scale) + 1) / (ny * scale)
+    along_x = np.arange(int(limit * nx * scale) + 1) / (nx * scale)
+    frequency = np.hypot.outer(along_y, along_x)
+    correction = np.where(frequency <= limit, 1 / kernel.transform(np.minimum(frequency, limit)), 0)
+    return _Plane((ny, nx), scale, kernel, (along_y, along_x), correction.astype(np.float32))
 
 
 @functools.lru_cache(maxsize=64)
-def _grid(period: float, limit: float) -> _Grid:
-    steps = int(limit * period)
-    along_y, along_x = np.arange(-steps, steps + 1), np.arange(steps + 1)
-    inside = np.flatnonzero(np.hypot.outer(along_y, along_x) <= limit * period)
-    rows, columns = np.divmod(inside, steps + 1)
-    return _Grid(period, steps, inside, np.stack([along_y[rows], along_x[columns]]) / period)
+def _response(psf: EffectivePSF, plane: _Plane) -> Complex64[np.ndarray, "ky kx"]:
+    """Return the transform of a PSF over that of the kernel.
 
-
-def _phases(
-    grid: _Grid, y: Float[np.ndarray, " y"], x: Float[np.ndarray, " x"]
-) -> tuple[Complex64[np.ndarray, "y ky"], Float32[np.ndarray, "kx2 x"]]:
-    """Return the matrices of the inverse transform: complex rows, and columns on (real, imaginary)."""
-    along_y = np.conj(_powers(y / grid.period, grid.steps)).T
-    along_y = np.concatenate([along_y[:, :0:-1], along_y.conj()], axis=1)
-    along_x = _powers(x / grid.period, grid.steps)
-    along_x[1:] *= 2  # for the other half of the plane
-    pairs = np.stack([along_x.real, -along_x.imag], axis=1).reshape(-1, len(x))
-    return along_y.astype(np.complex64), pairs.astype(np.float32)
-
-
-def _powers(turns: Float[np.ndarray, " n"], steps: int) -> Complex128[np.ndarray, "k n"]:
-    """Return exp(2 pi i k turns) for k up to `steps`, by multiplication."""
-    factors = np.tile(np.exp(2j * np.pi * turns), (steps + 1, 1))
-    factors[0] = 1
-    return np.multiply.accumulate(factors)
-
-
-def _sampled(
-    placed: _Placed, spectra: Complex64[np.ndarray, "n k"], scale: float
-) -> Float32[np.ndarray, "n y x"]:
-    """Return the inverse transforms at the pixels of the window, times the pixel area."""
-    grid, (along_y, along_x) = placed.grid, placed.phases
-    plane = np.zeros((len(spectra), (2 * grid.steps + 1) * (grid.steps + 1)), np.complex64)
-    plane[:, grid.inside] = spectra
-    rows = along_y @ plane.reshape(len(spectra), 2 * grid.steps + 1, grid.steps + 1)
-    return rows.view(np.float32) @ along_x * np.float32((scale / grid.period) ** 2)
-
-
-@functools.lru_cache(maxsize=192)
-def _psf_transfer(psf: EffectivePSF, grid: _Grid) -> Complex64[np.ndarray, " k"]:
-    return _transfer(psf.profile, grid)
-
-
-def _transfer(profile: galsim.GSObject, grid: _Grid) -> Complex64[np.ndarray, " k"]:
-    """Return the transform of a profile, as GalSim draws it."""
-    bounds = galsim.BoundsI(0, grid.steps, -grid.steps, grid.steps)
-    image = galsim.ImageCD(bounds, scale=2 * np.pi / grid.period)
-    profile._drawKImage(image)  # drawKImage insists on whole planes
-    return image.array.ravel()[grid.inside].astype(np.complex64)
+    A stamp stands for the band-limited function through its samples: nothing lies beyond its Nyquist limit.
+    """
+    stamp, scale = psf.psf.image, psf.psf.pixel_scale
+    along_y, along_x = (
+        np.exp(-2j * np.pi * np.outer(k, (np.arange(n) - (n - 1) / 2) * scale))
+        * (np.abs(k) <= 0.5 / scale)[:, None]
+        for n, k in zip(stamp.shape, plane.frequencies, strict=True)
+    )
+    return (along_y @ stamp @ along_x.T * plane.correction).astype(np.complex64)

@@ -22,7 +22,7 @@ import galsim
 import numpy as np
 import scipy.fft
 import scipy.sparse
-from jaxtyping import Complex64, Float
+from jaxtyping import Complex64, Float, Float32
 
 from data_prep.sky import LightMaps
 
@@ -32,7 +32,7 @@ TAPS = 5
 _KERNEL_REACH = 2.0  # source pixels around light that the quintic kernel makes bright
 _STEEPNESS = 2.3 * TAPS
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(32)
-_LIMIT_STEP = 0.125
+_LIMIT_STEP = 1 / 32
 _FINE = 1 << 15  # entries of the table of the quintic kernel's transform, per cycle
 _QUINTIC = galsim.Quintic().kval(2 * np.pi / _FINE * np.arange(3 * _FINE)).astype(np.float32)
 
@@ -44,8 +44,6 @@ def _kernel(distance: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
 
 _PLACES = 1 << 13  # between two steps of the padded transform, at which weights are tabulated
 _WEIGHTS = _kernel(np.arange(_PLACES + 1)[:, None] / _PLACES + np.arange(TAPS) - TAPS / 2).astype(np.float32)
-# As they are multiplied: each row of neighbours with all columns.
-_ROW_WEIGHTS, _COLUMN_WEIGHTS = np.repeat(_WEIGHTS, TAPS, axis=1), np.tile(_WEIGHTS, TAPS)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,7 +91,9 @@ class MapSpectra:
         positions = np.where(mirrored, -self.period, self.period) * frequencies
         firsts = np.ceil(positions - TAPS / 2)
         of_row, of_column = (_PLACES * (firsts - positions + TAPS / 2) + 0.5).astype(np.int32)
-        weights = _ROW_WEIGHTS[of_row] * _COLUMN_WEIGHTS[of_column]
+        in_y, in_x = np.minimum(_FINE * np.abs(frequencies) + 0.5, len(_QUINTIC) - 1).astype(np.int32)
+        rows = _WEIGHTS[of_row] * (_QUINTIC[in_y] * _QUINTIC[in_x])[:, None]
+        weights = np.einsum("ni,nj->nij", rows, _WEIGHTS[of_column])
         row, column = firsts.astype(np.int32)
         neighbours = np.add.outer(width * np.arange(TAPS), np.arange(TAPS)).ravel().astype(np.int32)
         places = (width * (row + height // 2) + column + TAPS)[:, None] + neighbours
@@ -102,10 +102,7 @@ class MapSpectra:
             (weights.ravel(), places.ravel(), starts), shape=(number, height * width)
         )
         parts = (interpolation @ self.padded.reshape(height * width, -1).view(np.float32)).view(np.complex64)
-        parts.imag[mirrored] *= -1
-        entries = np.minimum(_FINE * np.abs(frequencies) + 0.5, len(_QUINTIC) - 1).astype(np.int32)
-        parts *= _QUINTIC[entries].prod(axis=0)[:, None]
-        return parts
+        return np.conjugate(parts, out=parts, where=mirrored[:, None])
 
 
 def map_spectra(light: LightMaps, limit: float) -> MapSpectra:
@@ -123,38 +120,56 @@ def map_spectra(light: LightMaps, limit: float) -> MapSpectra:
 
 @functools.lru_cache(maxsize=32)
 def _map_spectra(light: LightMaps, limit: float) -> MapSpectra:
-    shape = np.array(light.maps.shape[1:])
-    middle = shape // 2
-    lit = np.argwhere(light.maps.any(axis=0)) - middle
-    reach = int(np.abs(lit).max()) + 1
-    period = scipy.fft.next_fast_len(4 * reach, real=True)
-    y, x = (np.arange(max(-reach, -m), min(reach, n - m)) for m, n in zip(middle, shape, strict=True))
-    block = light.maps[:, y[0] + middle[0] : y[-1] + middle[0] + 1, x[0] + middle[1] : x[-1] + middle[1] + 1]
-    corrected = block / np.outer(_kernel_transform(y / period), _kernel_transform(x / period))
-    along_x = np.zeros((len(y), period, len(light.maps)), np.float32)
-    along_x[:, x % period] = np.moveaxis(corrected, 0, -1)
-    half = scipy.fft.rfft(along_x, axis=1)
+    maps = light.maps.astype(np.float32)
+    lit = maps.any(axis=0)
+    middle = [n // 2 for n in lit.shape]
+    origin = [m - (n - 1) / 2 for m, n in zip(middle, lit.shape, strict=True)]
+    rows, columns = (np.flatnonzero(lit.any(axis=1 - axis)) - m for axis, m in enumerate(middle))
+    reach = int(max(np.abs(rows).max(), np.abs(columns).max())) + 1
+    period = scipy.fft.next_fast_len(3 * reach)
+    (up, left), (down, right) = (
+        [min(reach, n) for n in side] for side in (middle, np.subtract(lit.shape, middle).tolist())
+    )
     last = math.ceil(limit * period) + TAPS
-    columns = np.arange(-TAPS, last) % period
-    mirrored = columns > period // 2
-    kept = half[:, np.where(mirrored, period - columns, columns)]
-    kept.imag[:, mirrored] *= -1
-    padded = np.zeros((period, len(columns), len(light.maps)), np.complex64)
-    padded[y % period] = kept
-    rows = np.arange(-last, last + 1) % period
-    origin = middle - (shape - 1) / 2
-    from_centre = np.abs(lit + origin)
-    half_sides = from_centre.max(axis=0)
+    kept = np.arange(-last, last + 1) % period
+    # Along x by a matrix product: a fast transform of real numbers would be followed by much copying.
+    along_x = _along_x(period, left, right, last).view(np.float32)
+    correction = _correction(period)
+    above, below = correction[period - up :, None], correction[:down, None]
+    padded = np.empty((len(kept), last + TAPS, len(maps)), np.complex64)
+    block = maps[:, middle[0] - up : middle[0] + down, middle[1] - left : middle[1] + right]
+    # One by one: what is at hand stays in the processor's cache.
+    for number, plane in enumerate(block):
+        half = (plane @ along_x).view(np.complex64)
+        along_y = np.zeros((period, last + TAPS), np.complex64)
+        np.multiply(half[up:], below, out=along_y[:down])
+        np.multiply(half[:up], above, out=along_y[period - up :])
+        padded[:, :, number] = scipy.fft.fft(along_y, axis=0, overwrite_x=True)[kept]
     return MapSpectra(
-        scipy.fft.fft(padded, axis=0, overwrite_x=True)[rows],
+        padded,
         period,
-        (float(origin[0]), float(origin[1])),
-        (float(half_sides[0]), float(half_sides[1])),
-        float(np.hypot(*from_centre.T).max()),
+        (origin[0], origin[1]),
+        (float(np.abs(rows + origin[0]).max()), float(np.abs(columns + origin[1]).max())),
+        float((_distances(lit.shape) * lit).max()),
     )
 
 
-def _kernel_transform(positions: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """Return the transform of the kernel; positions in periods."""
-    nodes = TAPS / 2 * _NODES
-    return np.cos(2 * np.pi * np.outer(positions, nodes)) @ (TAPS / 2 * _NODE_WEIGHTS * _kernel(nodes))
+@functools.lru_cache(maxsize=16)
+def _distances(shape: tuple[int, int]) -> Float[np.ndarray, "y x"]:
+    return np.hypot.outer(*(np.arange(n) - (n - 1) / 2 for n in shape))
+
+
+@functools.lru_cache(maxsize=16)
+def _along_x(period: int, left: int, right: int, last: int) -> Complex64[np.ndarray, "x kx"]:
+    """Return the matrix of the corrected transform of pixels to the columns of `MapSpectra.padded`."""
+    x, kx = np.arange(-left, right), np.arange(-TAPS, last)
+    phases = np.exp(-2j * np.pi / period * np.arange(period)).astype(np.complex64)
+    return _correction(period)[x][:, None] * phases[np.multiply.outer(x, kx) % period]
+
+
+@functools.lru_cache(maxsize=64)
+def _correction(period: int) -> Float32[np.ndarray, " n"]:
+    """Return what the interpolation multiplies by, at pixels from zero on; the last ones lie before it."""
+    positions, nodes = np.fft.fftfreq(period), TAPS / 2 * _NODES
+    transform = np.cos(2 * np.pi * np.outer(positions, nodes)) @ (TAPS / 2 * _NODE_WEIGHTS * _kernel(nodes))
+    return (1 / transform).astype(np.float32)

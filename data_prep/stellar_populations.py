@@ -61,8 +61,12 @@ def _table(
         )
     dust = tuple(sorted({excess for _, excess in populations}))
     rows = [TYPES.index(name) * len(dust) + dust.index(excess) for name, excess in populations]
-    at_rest = template_fluxes((REFERENCE,), 0.0, dust)
-    return (template_fluxes(bands, redshift, dust, dict(curves)) / at_rest)[rows]
+    return (template_fluxes(bands, redshift, dust, dict(curves)) / _at_rest(dust))[rows]
+
+
+@functools.lru_cache(maxsize=64)
+def _at_rest(dust: tuple[float, ...]) -> Float[np.ndarray, "population 1"]:
+    return template_fluxes((REFERENCE,), 0.0, dust)
 
 
 def draw_mixtures(number: int, rng: np.random.Generator) -> Float[np.ndarray, "number population"]:

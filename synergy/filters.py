@@ -11,7 +11,7 @@ whose first column has a unit of length, or plain text whose first comment line 
 import functools
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -65,9 +65,42 @@ def band_average(
     float
         ``int f_nu T dln(lambda) / int T dln(lambda)``.
     """
+    return float(spectrum(curve[0]) @ _shares(curve))
+
+
+def band_weights(curve: Curve, grids: Sequence[Float[np.ndarray, " _n"]]) -> list[Float[np.ndarray, " _n"]]:
+    """Return the weights of a spectrum's samples in its `band_average`, for several sets of samples.
+
+    Between samples the spectrum is interpolated linearly; beyond them it is the last one.
+
+    Parameters
+    ----------
+    curve
+        The filter curve.
+    grids
+        Wavelengths of the samples, Angstrom, ascending.
+    """
+    share = _shares(curve)
+    # Curves are finer than spectra: the moments between two samples are differences of running sums.
+    total, moment = (np.append(0, np.cumsum(part)) for part in (share, share * curve[0]))
+    out = []
+    for grid in grids:
+        place = np.searchsorted(curve[0], grid)
+        between = np.diff(total[place])
+        upper = (np.diff(moment[place]) - grid[:-1] * between) / np.diff(grid)
+        weights = np.append(between - upper, total[-1] - total[place[-1]])
+        weights[1:] += upper
+        weights[0] += total[place[0]]
+        out.append(weights)
+    return out
+
+
+def _shares(curve: Curve) -> Float[np.ndarray, " wave"]:
+    """Return the weights of a curve's wavelengths in an average, by the trapezoidal rule."""
     wavelength, transmission = curve
-    weight = transmission / wavelength
-    return float(np.trapezoid(spectrum(wavelength) * weight, wavelength) / np.trapezoid(weight, wavelength))
+    steps = np.diff(wavelength)
+    share = (np.append(steps, 0) + np.append(0, steps)) * transmission / wavelength
+    return share / share.sum()
 
 
 def filter_curve(band: str, curves: Mapping[str, Path] | None = None) -> Curve:

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 
 from synergy.errors import InputError
-from synergy.filters import band_average, filter_curve
+from synergy.filters import band_weights, filter_curve
 
 TYPES = ("E", "Sbc", "Scd", "Im")
 
@@ -117,10 +117,10 @@ def template_fluxes(
                 f"a band within the spectra, {first:.0f} to {last:.0f} Angstrom",
                 "Leave the band out, or raise the redshift.",
             )
+    shifted = [spectrum.wavelength * (1.0 + redshift) for spectrum in spectra]
+    by_band = [band_weights(curve, shifted) for curve in filters]
     out = []
-    for spectrum in spectra:
-        for excess in ebv:
-            dimmed = spectrum.flux * 10 ** (-0.4 * excess * calzetti(spectrum.wavelength))
-            shifted = spectrum.wavelength * (1.0 + redshift)
-            out.append([band_average(lambda w, x=shifted, f=dimmed: np.interp(w, x, f), c) for c in filters])
-    return np.array(out)
+    for spectrum, weights in zip(spectra, zip(*by_band, strict=True), strict=True):
+        dust = 10 ** (-0.4 * np.multiply.outer(ebv, calzetti(spectrum.wavelength)))
+        out.append(np.einsum("dn,bn->db", spectrum.flux * dust, np.stack(weights)))
+    return np.concatenate(out)
