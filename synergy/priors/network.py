@@ -27,6 +27,9 @@ class UNetConfig:
         Width of the noise-level embedding.
     data_std
         Standard deviation of the normalised scenes' pixels, the ``s`` of the preconditioning.
+    extreme
+        Brightness, in units of `data_std`, above which the preconditioning follows pixels at every noise
+        level; None for never.
     block
         ``"dense"``: two 3x3 convolutions; ``"separable"``: one 3x3 convolution of each channel by itself and
         two 1x1 convolutions with four times the channels between them (ConvNeXt, Liu et al. 2022).
@@ -49,6 +52,7 @@ class UNetConfig:
     patch: int = 2
     embedding: int = 64
     data_std: float = 0.5
+    extreme: float | None = None
     block: Literal["dense", "separable"] = "dense"
     companded: bool = True
     attention: bool = False

@@ -69,11 +69,11 @@ def normalise(
 
 
 def pixel_weight(
-    noisy: Float[Array, "n band y x"], sigma: Float[Array, " n"], data_std: float
+    noisy: Float[Array, "n band y x"], sigma: Float[Array, " n"], network: UNetConfig
 ) -> Float[Array, "n band y x"]:
     """Return the loss weight of each pixel: EDM's with the pixel's own scale, damped where it is bright."""
     sig = sigma[:, None, None, None]
-    std = effective_std(noisy, sig, data_std)
+    std = effective_std(noisy, sig, network.data_std, network.extreme)
     variance = sig**2 + std**2
     return variance / (sig * std) ** 2 / (1.0 + 0.25 * noisy**2 / variance)
 
@@ -106,7 +106,7 @@ def denoising_loss(
     noisy = clean + sigma[:, None, None, None] * jax.random.normal(key_noise, clean.shape)
     _, apply = make_unet_with_variance(network)
     mean, log_variance = apply(params, noisy, sigma)
-    loss = jnp.mean(pixel_weight(noisy, sigma, network.data_std) * (mean - clean) ** 2)
+    loss = jnp.mean(pixel_weight(noisy, sigma, network) * (mean - clean) ** 2)
     if not network.variance:
         return loss
     error = analyse(jax.lax.stop_gradient(mean) - clean, modes, network.patch)

@@ -125,7 +125,7 @@ def _network(
 ) -> tuple[Array, Array]:
     """Return the denoised mean of a batch of noisy scenes and ln variance of its error, bands last."""
     sig = sigma[:, None, None, None]
-    std = effective_std(x, sig, config.data_std)
+    std = effective_std(x, sig, config.data_std, config.extreme)
     total = jnp.sqrt(sig**2 + std**2)
     faint = jnp.sqrt(sig**2 + np.float32(1e-3 * config.data_std**2))
     scaled = x / total

@@ -36,6 +36,9 @@ class TrainConfig(BaseModel):
     blocks: int = Field(2, ge=1)
     patch: int = Field(2, ge=1)
     embedding: int = Field(64, ge=8)
+    extreme: float | None = Field(
+        20.0, gt=0, description="brightness that the preconditioning follows at every noise level"
+    )
     block: Literal["dense", "separable"] = "dense"
     companded: bool = True
     attention: bool = False

@@ -123,6 +123,19 @@ def test_effective_std_follows_bright_pixels_while_noise_is_small():
     assert faded.max() == pytest.approx(0.7, rel=1e-3)
 
 
+def test_effective_std_follows_stars_at_every_noise_level():
+    noisy, std = jnp.linspace(-300.0, 300.0, 6001, dtype=jnp.float32), 0.7
+    for sigma in (0.002, 0.07, 0.7, 7.0):
+        found = np.asarray(effective_std(noisy, jnp.float32(sigma), std, 20.0))
+        plain = np.asarray(effective_std(noisy, jnp.float32(sigma), std))
+        below = np.abs(np.asarray(noisy)) <= 6 * sigma + 14.0
+        np.testing.assert_allclose(found[below], plain[below], rtol=1e-6)
+        fading = 1 / (1 + (sigma / 0.07) ** 2)
+        expected = fading * (300.0 - 6 * sigma) + (1 - fading) * (300.0 - 6 * sigma - 14.0)
+        assert found[-1] == pytest.approx(np.hypot(0.7, expected), rel=1e-5)
+        assert np.abs(np.diff(found)).max() < 0.101  # no steeper than the pixel itself
+
+
 def test_covariance_apply_equals_dense_matrix():
     covariance = _covariance()
     shape = (2, 8, 6)
