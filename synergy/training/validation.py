@@ -22,7 +22,7 @@ from synergy.priors.statistics import SceneStatistics
 from synergy.training.settings import TrainConfig
 from synergy.training.step import Devices
 
-SIGMAS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+SIGMAS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 
 @dataclasses.dataclass(frozen=True)
