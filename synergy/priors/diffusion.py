@@ -26,6 +26,7 @@ from synergy.io.atomic import write_bytes
 from synergy.priors.covariance import SpectralCovariance
 from synergy.priors.network import Params, UNetConfig
 from synergy.priors.schedule import NoiseSchedule
+from synergy.priors.variance import VarianceCorrection
 
 ARRAYS, CARD = "prior.safetensors", "prior.json"
 
@@ -53,6 +54,8 @@ class DiffusionPrior:
         Smallest flux scale (nJy/pixel) that training scenes were divided by.
     id
         Name and content hash.
+    correction
+        Correction of the variances that the network states; None if it states none.
     """
 
     params: Params
@@ -64,6 +67,7 @@ class DiffusionPrior:
     pixel_scale: float = dataclasses.field(metadata={"static": True})
     scale_floor: float = dataclasses.field(metadata={"static": True})
     id: str = dataclasses.field(metadata={"static": True})
+    correction: VarianceCorrection | None = None
 
     def __call__(
         self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""]
@@ -75,6 +79,34 @@ class DiffusionPrior:
 
         _, apply = make_unet(self.network)
         return apply(self.params, noisy, jnp.full(noisy.shape[0], sigma, noisy.dtype))
+
+    def with_variance(
+        self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""]
+    ) -> tuple[Float[Array, "draw band y x"], Float[Array, "draw mode y x"]]:
+        """Denoise scenes, and state the variance of the error's coefficients.
+
+        Their basis is that of `synergy.priors.basis`, with the modes of `covariance.basis` and the network's
+        patch.
+
+        Raises
+        ------
+        InputError
+            If the prior has no calibrated variances, or a side is not a multiple of the patch.
+        """
+        from synergy.priors.unet import make_unet_with_variance
+
+        patch = self.network.patch
+        if self.correction is None or any(side % patch for side in noisy.shape[-2:]):
+            have = "none" if self.correction is None else f"those of blocks of {patch} pixels"
+            raise InputError(
+                f"prior {self.id}",
+                f"{have}, for scenes of {noisy.shape[-2]}x{noisy.shape[-1]} pixels",
+                "variances of errors, and sides that are multiples of the block",
+                "Use a prior trained with `variance: true`, and a scene whose sides its blocks divide.",
+            )
+        _, apply = make_unet_with_variance(self.network)
+        mean, log_variance = apply(self.params, noisy, jnp.full(noisy.shape[0], sigma, noisy.dtype))
+        return mean, self.correction.apply(log_variance, sigma)
 
     def save(self, folder: Path, card: dict[str, Any]) -> None:
         """Write the prior to a directory; `card` adds to the fields that loading needs.
@@ -102,6 +134,11 @@ class DiffusionPrior:
             f"covariance|{f.name}": getattr(self.covariance, f.name)
             for f in dataclasses.fields(self.covariance)
         }
+        if self.correction is not None:
+            tensors |= {
+                f"correction|{f.name}": getattr(self.correction, f.name)
+                for f in dataclasses.fields(self.correction)
+            }
         data = format_tensors({k: np.ascontiguousarray(v) for k, v in tensors.items()})
         fields = {
             "format": "synergy-prior-1",
@@ -196,6 +233,11 @@ def load_prior(name: str | Path = "default") -> DiffusionPrior:
             _, module, leaf = key.split("|")
             params.setdefault(module, {})[leaf] = jnp.asarray(value, jnp.float32)
     names = [f.name for f in dataclasses.fields(SpectralCovariance)]
+    correction = {
+        f.name: jnp.asarray(tensors[key])
+        for f in dataclasses.fields(VarianceCorrection)
+        if (key := f"correction|{f.name}") in tensors
+    }
     network = card["network"] | {"widths": tuple(card["network"]["widths"])}
     return DiffusionPrior(
         params=params,
@@ -209,4 +251,5 @@ def load_prior(name: str | Path = "default") -> DiffusionPrior:
         pixel_scale=float(card["pixel_scale"]),
         scale_floor=float(card["scale_floor"]),
         id=f"{folder.name}:{card['sha256'][:12]}",
+        correction=VarianceCorrection(**correction) if correction else None,
     )

@@ -22,6 +22,7 @@ from synergy.priors.preconditioning import effective_std
 from synergy.priors.scale import scene_scale
 from synergy.priors.schedule import NoiseSchedule
 from synergy.priors.unet import make_unet_with_variance
+from synergy.priors.variance import mean_ratios
 
 TOLERATED = 30.0
 """Ratio of a squared error to its stated variance beyond which the variance head's loss is damped."""
@@ -133,17 +134,16 @@ def denoising_error(
     sigma: Float[Array, ""],
     network: UNetConfig,
     modes: Float[Array, "band mode"],
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
+) -> tuple[Float[Array, ""], Float[Array, "mode patch patch"] | None]:
     """Return the mean squared error at one noise level, and how it compares with the stated variance.
 
-    The first is in units of sigma squared (1 = nothing removed). The second is the mean ratio of squared
-    errors to their stated variances, 1 where variances are honest; NaN if the network states none.
+    The first is in units of sigma squared (1 = nothing removed). The second are the mean ratios of squared
+    errors to their stated variances (`synergy.priors.variance`); None if the network states none.
     """
     noise = jax.random.normal(key, clean.shape)
     _, apply = make_unet_with_variance(network)
     mean, log_variance = apply(params, clean + sigma * noise, jnp.full(clean.shape[0], sigma))
     error = jnp.mean((mean - clean) ** 2) / sigma**2
     if not network.variance:
-        return error, jnp.full((), jnp.nan)
-    coefficients = analyse(mean - clean, modes, network.patch)
-    return error, jnp.mean(coefficients**2 * jnp.exp(-log_variance))
+        return error, None
+    return error, mean_ratios(analyse(mean - clean, modes, network.patch), log_variance, network.patch)

@@ -26,6 +26,7 @@ from synergy.priors.diffusion import DiffusionPrior, load_prior, read_card
 from synergy.priors.network import Params
 from synergy.priors.statistics import SceneStatistics, measure_scenes, scale_quantiles
 from synergy.priors.unet import make_unet
+from synergy.priors.variance import VarianceCorrection
 from synergy.training.plots import draw_run
 from synergy.training.settings import CHANGEABLE, TrainConfig
 from synergy.training.step import TrainState
@@ -46,12 +47,15 @@ class Progress:
         Index of the average that the prior is made of: the best one at the last validation.
     validation
         For the card: that average's errors, and the step they were measured at.
+    correction
+        That average's correction of variances (`synergy.priors.variance`), as plain numbers.
     """
 
     seconds: float = 0.0
     core_seconds: float = 0.0
     average: int = -1
     validation: dict[str, int | float] = dataclasses.field(default_factory=dict)
+    correction: dict[str, Any] | None = None
 
     def spend(self, seconds: float, core_seconds: float) -> "Progress":
         """Add time."""
@@ -62,14 +66,19 @@ class Progress:
     def judge(self, step: int, curves: tuple[Curve, ...]) -> "Progress":
         """Choose the best average."""
         best = best_curve(curves)
-        levels = curves[best]
-        validation = {"step": step, "mean_ratio": mean_ratio(levels)}
+        levels, correction = curves[best].levels, curves[best].correction
+        validation = {"step": step, "mean_ratio": mean_ratio(curves[best])}
         validation |= {f"error_{level.sigma:g}": level.error for level in levels}
         validation |= {f"ratio_{level.sigma:g}": level.ratio for level in levels}
         validation |= {
             f"surprise_{level.sigma:g}": level.surprise for level in levels if np.isfinite(level.surprise)
         }
-        return dataclasses.replace(self, average=best, validation=validation)
+        return dataclasses.replace(
+            self,
+            average=best,
+            validation=validation,
+            correction=None if correction is None else correction.to_lists(),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +138,7 @@ class Run:
             levels = [
                 {"step": step, "average": gamma} | dataclasses.asdict(level)
                 for gamma, curve in curves.items()
-                for level in curve
+                for level in curve.levels
             ]
             append_rows(self.out / VALIDATION, levels)
             draw_run(self.out)
@@ -147,6 +156,9 @@ class Run:
             pixel_scale=self.shards.pixel_scale,
             scale_floor=self.config.amplitudes.floor,
             id=f"{self.config.name}:step-{int(state.step)}",
+            correction=None
+            if progress.correction is None
+            else VarianceCorrection.from_lists(progress.correction),
         )
 
     def save_state(self, state: TrainState, progress: Progress) -> None:

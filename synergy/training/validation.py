@@ -19,6 +19,7 @@ from synergy.priors.covariance import SpectralCovariance
 from synergy.priors.network import Params
 from synergy.priors.objective import denoising_error, normalise
 from synergy.priors.statistics import SceneStatistics
+from synergy.priors.variance import VarianceCorrection
 from synergy.training.settings import TrainConfig
 from synergy.training.step import Devices
 
@@ -38,7 +39,8 @@ class Level:
     ratio
         The error over that of the best linear denoiser.
     surprise
-        Mean ratio of squared errors to the variances that the network states; NaN if it states none.
+        Mean ratio of squared errors to the variances that the network states, on one half of the scenes, once
+        they are corrected by the other half; NaN if it states none.
     """
 
     sigma: float
@@ -47,12 +49,25 @@ class Level:
     surprise: float = float("nan")
 
 
-Curve = tuple[Level, ...]
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """What a validation finds.
+
+    Parameters
+    ----------
+    levels
+        Errors, by noise level.
+    correction
+        What makes the stated variances right on average; None if the network states none.
+    """
+
+    levels: tuple[Level, ...]
+    correction: VarianceCorrection | None = None
 
 
 def mean_ratio(curve: Curve) -> float:
     """Return the geometric mean of the ratios: one number to compare curves by."""
-    return float(np.exp(np.mean(np.log([level.ratio for level in curve]))))
+    return float(np.exp(np.mean(np.log([level.ratio for level in curve.levels]))))
 
 
 def best_curve(curves: Sequence[Curve]) -> int:
@@ -77,14 +92,22 @@ def make_validation(
     error_of = jax.jit(functools.partial(denoising_error, network=network, modes=modes))
 
     def validate(params: Params) -> Curve:
-        curve = []
+        levels, corrections = [], []
         for sigma, optimum in zip(SIGMAS, optima, strict=True):
-            errors = [
+            found = [
                 error_of(params, jax.random.fold_in(key, i), batch, jnp.float32(sigma))
                 for i, batch in enumerate(batches)
             ]
-            error, surprise = (float(mean) for mean in np.mean(np.asarray(errors, np.float64), axis=0))
-            curve.append(Level(sigma, error, error / optimum, surprise))
-        return tuple(curve)
+            error, surprise = float(np.mean([float(error) for error, _ in found])), float("nan")
+            if network.variance:
+                ratios = np.asarray([ratio for _, ratio in found], np.float64)
+                corrections.append(ratios.mean(axis=0))
+                if count > 1:
+                    surprise = float(np.mean(ratios[1::2].mean(axis=0) / ratios[::2].mean(axis=0)))
+            levels.append(Level(sigma, error, error / optimum, surprise))
+        correction = (
+            VarianceCorrection.measured(np.asarray(SIGMAS), np.stack(corrections)) if corrections else None
+        )
+        return Curve(tuple(levels), correction)
 
     return validate

@@ -70,7 +70,7 @@ def run(name: str, data: Path, statistics: SceneStatistics, seconds: float, path
             outcome.loss.block_until_ready()
             spent += time.process_time() - clock if index else 0.0  # the first one compiles
             index += 1
-        ratios = {f"{level.sigma:g}": level.ratio for level in validate(state.averages[-1])}
+        ratios = {f"{level.sigma:g}": level.ratio for level in validate(state.averages[-1]).levels}
         result["curve"].append({"steps": index, "seconds": spent, "ratios": ratios})
     write_bytes(path, json.dumps(result, indent=1).encode())
 

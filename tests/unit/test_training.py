@@ -14,7 +14,7 @@ from synergy.priors.covariance import SpectralCovariance
 from synergy.training.interrupts import holding_interrupts
 from synergy.training.step import _average
 from synergy.training.stream import prefetched
-from synergy.training.validation import Level, best_curve, mean_ratio
+from synergy.training.validation import Curve, Level, best_curve, mean_ratio
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (5, 7)])
@@ -49,7 +49,7 @@ def test_averages_weigh_steps_by_a_power(gamma):
 
 def test_the_curve_with_the_smallest_ratios_is_the_best():
     curves = tuple(
-        tuple(Level(sigma, 0.1, ratio) for sigma, ratio in zip((0.1, 1.0), ratios, strict=True))
+        Curve(tuple(Level(sigma, 0.1, ratio) for sigma, ratio in zip((0.1, 1.0), ratios, strict=True)))
         for ratios in ((0.9, 0.4), (0.5, 0.5), (0.3, 1.0))
     )
     assert mean_ratio(curves[0]) == pytest.approx(0.6)
