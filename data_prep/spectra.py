@@ -8,10 +8,10 @@ GalSim's quintic kernel `q`: what ``galsim.InterpolatedImage`` draws. Its transf
 An image that is turned, sheared and shrunk asks for the sum at frequencies that are no grid in the map's
 axes. GalSim interpolates a fourfold padded transform with 36 neighbours, one map at a time. Here it is a
 non-uniform Fourier transform (Dutt & Rokhlin 1993; kernel of Barnett, Magland & af Klinteberg 2019): the map
-is divided by the transform of the short kernel that will interpolate its twofold padded transform, which
-leaves an error of 3e-5 of the flux with 25 neighbours. The weights are worked out once per frequency for all
-maps of a galaxy. That takes a tenth of GalSim's time, most of which goes into the padded transforms; tests
-compare with GalSim.
+is divided by the transform of the short kernel that will interpolate its transform, padded by half its size,
+which leaves an error of 3e-5 of the flux with 25 neighbours. The weights are worked out once per frequency
+for all maps of a galaxy, and only the frequencies that will be asked for are transformed; tests compare with
+GalSim.
 """
 
 import dataclasses

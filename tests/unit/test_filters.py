@@ -6,7 +6,7 @@ import pytest
 from astropy.table import Table
 
 from synergy.errors import InputError
-from synergy.filters import filter_curve, read_curve
+from synergy.filters import band_average, band_weights, filter_curve, read_curve
 from synergy.survey import available_bands
 from synergy.templates import template_fluxes
 
@@ -34,6 +34,17 @@ def test_a_copy_of_a_known_curve_gives_its_fluxes(tmp_path):
     for name in ("mine.ecsv", "mine.txt"):
         ours = template_fluxes(("my.H",), 0.7, (0.0, 0.2), {"my.H": tmp_path / name})
         np.testing.assert_allclose(ours, template_fluxes(("euclid.H",), 0.7, (0.0, 0.2)), rtol=1e-6)
+
+
+def test_weights_of_samples_average_their_interpolation():
+    rng = np.random.default_rng(0)
+    curve = filter_curve("lsst.r")
+    # The second grid and the third end within the band, on either side.
+    grids = [np.sort(rng.uniform(*ends, 60)) for ends in ((3000, 12000), (6200, 12000), (3000, 6500))]
+    for grid, weights in zip(grids, band_weights(curve, grids), strict=True):
+        flux = rng.uniform(0.5, 2.0, len(grid))
+        expected = band_average(lambda w, x=grid, f=flux: np.interp(w, x, f), curve)
+        assert weights @ flux == pytest.approx(expected, rel=1e-9)
 
 
 def test_long_straight_lines_are_sampled_finely(tmp_path):

@@ -10,7 +10,7 @@ from data_prep.psfs import effective_psf
 from data_prep.render import image_frame, tangent_map
 from data_prep.rendering import render_images, render_truth
 from data_prep.sky import LightMaps, Sky, SkySource
-from data_prep.spectra import map_spectra
+from data_prep.spectra import _map_spectra, map_spectra
 from synergy.frame import Frame
 
 BANDS = ("lsst.u", "lsst.r", "euclid.vis", "euclid.J")
@@ -116,6 +116,24 @@ def test_images_are_those_of_naive_galsim(bands, shape, scale, dither, rotation,
     for psf in psfs:
         expected = naive(psf.band, psf.profile, frame)
         assert np.max(np.abs(images[psf.band] - expected)) < 1e-4 * expected.max()
+
+
+def test_images_do_not_depend_on_what_was_drawn_before():
+    frames = [image_frame(SCENE, (18, 16), 0.2, dither, rotation=20.0) for dither in ((0.1, 0.2), (0.3, 0.0))]
+    psfs = [effective_psf(band) for band in ("lsst.u", "lsst.r")]
+
+    def drawn(jobs):
+        _map_spectra.cache_clear()
+        return {
+            job: render_truth(SKY, SCENE)
+            if job == "truth"
+            else np.stack(list(render_images(SKY, SCENE, frames[job], psfs).values()))
+            for job in jobs
+        }
+
+    one, other = drawn(("truth", 0, 1)), drawn((1, 0, "truth"))
+    for job, image in one.items():
+        np.testing.assert_array_equal(image, other[job])
 
 
 def test_parity_of_a_flipped_frame():
