@@ -13,7 +13,8 @@ from synergy.priors.objective import denoising_loss, variance_loss
 from synergy.priors.schedule import NoiseSchedule
 from synergy.priors.unet import make_unet, make_unet_with_variance
 
-TINY = UNetConfig(bands=3, widths=(8, 12, 16), blocks=1, embedding=16)
+TINY = UNetConfig(bands=3, widths=(8, 12), blocks=1, embedding=16)
+ONE = dataclasses.replace(TINY, widths=(8,))
 VARIANTS = (
     {"block": "separable"},
     {"companded": False},
@@ -40,19 +41,22 @@ def _scenes(count=2, side=32):
 
 @pytest.mark.parametrize("options", VARIANTS, ids=lambda o: next(iter(o)))
 def test_every_option_changes_the_function_and_can_be_trained(options):
-    config = dataclasses.replace(TINY, **options)
+    config = dataclasses.replace(ONE, **options)
     init, apply = make_unet(config)
-    params = _random(init(jax.random.key(0)))
-    noisy, sigma = _scenes(), jnp.array([0.1, 2.0])
-    mean = apply(params, noisy, sigma)
+    params = _random(jax.jit(init)(jax.random.key(0)))
+    noisy, sigma = _scenes(side=16), jnp.array([0.1, 2.0])
+    mean = jax.jit(apply)(params, noisy, sigma)
     assert mean.shape == noisy.shape
-    same = {m: params[m] for m in make_unet(TINY)[0](jax.random.key(0)) if m in params}
-    if options != {"variance": True} and jax.tree.map(jnp.shape, same) == jax.tree.map(
-        jnp.shape, make_unet(TINY)[0](jax.random.key(0))
-    ):
-        assert float(jnp.abs(make_unet(TINY)[1](same, noisy, sigma) - mean).max()) > 1e-3
-    loss = lambda p: denoising_loss(p, jax.random.key(3), noisy, config, NoiseSchedule(), MODES)  # noqa: E731
-    gradient = jax.grad(loss)(params)
+    plain_init, plain = make_unet(ONE)
+    shapes = jax.tree.map(jnp.shape, jax.eval_shape(plain_init, jax.random.key(0)))
+    same = {module: params[module] for module in shapes if module in params}
+    if options != {"variance": True} and jax.tree.map(jnp.shape, same) == shapes:
+        assert float(jnp.abs(jax.jit(plain)(same, noisy, sigma) - mean).max()) > 1e-3
+
+    def loss(p):
+        return denoising_loss(p, jax.random.key(3), noisy, config, NoiseSchedule(), MODES)
+
+    gradient = jax.jit(jax.grad(loss))(params)
     dead = [
         f"{m}/{n}" for m, group in gradient.items() for n, g in group.items() if not bool(jnp.any(g != 0))
     ]
@@ -107,8 +111,9 @@ def test_variance_head_leaves_the_mean_as_it_is():
     params = _random(make_unet(both)[0](jax.random.key(0)))
     alone = {m: v for m, v in params.items() if not m.startswith("variance")}
     scenes, key = _scenes(), jax.random.key(3)
-    with_head = jax.grad(denoising_loss)(params, key, scenes, both, NoiseSchedule(), MODES)
-    without = jax.grad(denoising_loss)(alone, key, scenes, TINY, NoiseSchedule(), MODES)
+    slope = jax.jit(jax.grad(denoising_loss), static_argnums=(3, 4))
+    with_head = slope(params, key, scenes, both, NoiseSchedule(), MODES)
+    without = slope(alone, key, scenes, TINY, NoiseSchedule(), MODES)
     for module, group in without.items():
         for name, gradient in group.items():
             np.testing.assert_allclose(with_head[module][name], gradient, rtol=1e-4, atol=1e-5)
