@@ -1,6 +1,7 @@
 """What is measured on the training scenes before the first step: the units and the covariance of a prior."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from synergy.errors import InputError
 from synergy.io.shards import SceneShards
 from synergy.priors.covariance import SpectralCovariance
 from synergy.priors.objective import Amplitudes, normalise
@@ -78,11 +80,23 @@ def measure_scenes(
         Random seed.
     count
         Number of crops used.
+
+    Raises
+    ------
+    InputError
+        If no scene has flux in every band.
     """
     crops = shards.crops(np.random.default_rng([seed, 1]), count, crop)
     flux = np.maximum(crops.sum(axis=(2, 3)), 0.0)
     relative = flux / np.maximum(flux.mean(axis=1, keepdims=True), 1e-12)
-    bright = flux.mean(axis=1) >= np.median(flux.mean(axis=1))
+    bright = (flux.mean(axis=1) >= np.median(flux.mean(axis=1))) & np.all(flux > 0, axis=1)
+    if not bright.any():
+        raise InputError(
+            Path(shards.files[0].file.filename).parent,
+            "no training scene with flux in every band",
+            "scenes of galaxies",
+            "Look at the configuration they were made with.",
+        )
     band_scale = np.median(relative[bright], axis=0)
     band_scale = (band_scale / band_scale.mean()).astype(np.float32)
     u = normalise(

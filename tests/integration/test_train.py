@@ -375,3 +375,14 @@ def test_a_run_can_begin_from_another_prior(scenes, tmp_path):
     with pytest.raises(InputError, match="one of them"):
         train(further, scenes, tmp_path / "second", resume=True, start="default")
     assert not (tmp_path / "fourth").exists()
+
+
+def test_scenes_without_light_are_refused(scenes, tmp_path):
+    dark = tmp_path / "dark"
+    shutil.copytree(scenes, dark)
+    for path in dark.iterdir():
+        with h5py.File(path, "r+") as file:
+            file["truth/flux"][:, 1] = 0.0
+    with pytest.raises(InputError, match="no training scene with flux in every band"):
+        train(TrainConfig(**TINY), dark, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
