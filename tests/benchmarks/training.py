@@ -4,7 +4,7 @@ Run as ``python tests/benchmarks/training.py CONFIG [--data DIR] [--steps N]``, 
 ``configs/train/laptop.yaml``; without data, scenes of random discs are made, in ten bands at 128 x 128
 pixels, deflated as shards are.
 
-*Bare* is the gradient of the mean square of the network's output, on one batch that is already there, with
+*Bare* is the gradient of the mean square of the network's outputs, on one batch that is already there, with
 weights and gradients left where they are. *Trainer* is the time between steps of a real run: reading, turning
 and normalising crops, noise, loss, clipping, Adam and averages; checkpoints and validations come on top and
 are timed by themselves. The two take turns, and medians over all steps are compared, by the clock and by the
@@ -26,7 +26,8 @@ import numpy as np
 
 from synergy.config import load
 from synergy.io.shards import SceneShards
-from synergy.priors.unet import make_unet
+from synergy.priors.network import Params
+from synergy.priors.unet import make_unet_with_variance
 from synergy.survey import SCENE_BANDS
 from synergy.train import TrainConfig, train
 
@@ -58,11 +59,18 @@ def now() -> np.ndarray:
 def bare(config: TrainConfig, data: Path) -> Callable[[], object]:
     """Return the bare forward and backward pass on one batch."""
     shards = SceneShards.open(data, "train")
-    init, apply = make_unet(config.network(len(shards.bands), 1.0))
+    init, apply = make_unet_with_variance(config.network(len(shards.bands), 1.0))
     params = init(jax.random.key(0))
     noisy = jnp.asarray(shards.crops(np.random.default_rng(0), config.batch, config.crop))
-    gradient = jax.jit(jax.grad(lambda p: jnp.mean(apply(p, noisy, jnp.ones(config.batch)) ** 2)))
-    return lambda: jax.block_until_ready(gradient(params))
+    sigma = jnp.ones(config.batch)
+
+    # Arguments all: of what is known when it compiles, the compiler makes constants.
+    @jax.jit
+    @jax.grad
+    def gradient(params: Params, noisy: jax.Array, sigma: jax.Array) -> jax.Array:
+        return sum(jnp.mean(output**2) for output in jax.tree.leaves(apply(params, noisy, sigma)))
+
+    return lambda: jax.block_until_ready(gradient(params, noisy, sigma))
 
 
 def main() -> None:
