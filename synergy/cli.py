@@ -161,7 +161,7 @@ def train(
         with _progress() as progress:
             run(settings, data, out_dir, resume=resume, start=start, progress=progress)
     except KeyboardInterrupt as stopped:
-        reason = f"{stopped}" or "stopped at once; the last checkpoint is kept"
+        reason = f"{stopped}" or "at once, the last checkpoint is kept"
         how = "--resume" if start is None else "--resume in place of --from"
         err.print(f"stopped:  {reason}; the same command with {how} goes on", highlight=False)
         raise typer.Exit(130) from None

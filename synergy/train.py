@@ -108,7 +108,7 @@ def train(
                 judged = last or (done % config.validate_every == 0 and not stop)
                 meter.checkpoint(state, validate if judged else None)
             if stop and not last:
-                raise KeyboardInterrupt(f"stopped after step {done} of {config.steps}")
+                raise KeyboardInterrupt(f"after step {done} of {config.steps}")
     return run.prior(state, meter.spent)
 
 
