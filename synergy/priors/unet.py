@@ -32,25 +32,23 @@ from synergy.priors.network import Params, UNetConfig
 from synergy.priors.preconditioning import effective_std
 
 
-class _Convolution(hk.Module):
-    """A convolution with zero padding; with unit weights, each output channel's kernel has unit norm."""
+def _convolve(
+    h: Float[Array, "n y x c"], width: int, name: str, kernel: int = 3, zero: bool = False, unit: bool = False
+) -> Float[Array, "n y x d"]:
+    """Convolve with zero padding; with unit weights, each output channel's kernel has unit norm."""
+    init = hk.initializers.Constant(0.0) if zero else hk.initializers.VarianceScaling(1.0)
+    convolution = hk.Conv2D(width, kernel, w_init=init, name=name)
+    if not unit:
+        return convolution(h)
+    with hk.custom_getter(_of_unit_norm):
+        return convolution(h)
 
-    def __init__(self, width: int, name: str, kernel: int = 3, zero: bool = False, unit: bool = False):
-        super().__init__(name=name)
-        self.width, self.kernel, self.zero, self.unit = width, kernel, zero, unit
 
-    def __call__(self, h: Float[Array, "n y x c"]) -> Float[Array, "n y x d"]:
-        init = hk.initializers.Constant(0.0) if self.zero else hk.initializers.VarianceScaling(1.0)
-        shape = (self.kernel, self.kernel, h.shape[-1], self.width)
-        weights = hk.get_parameter("w", shape, h.dtype, init)
-        if self.unit and not self.zero:  # a zeroed layer keeps its freedom to begin from nothing
-            weights = weights * jax.lax.rsqrt(jnp.sum(weights**2, axis=(0, 1, 2)) + 1e-8)
-        bias = hk.get_parameter("b", (self.width,), h.dtype, jnp.zeros)
-        if self.kernel == 1:
-            return h @ weights[0, 0] + bias
-        return bias + jax.lax.conv_general_dilated(
-            h, weights, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
+def _of_unit_norm(next_getter: Callable[[Array], Array], value: Array, context: hk.GetterContext) -> Array:
+    value = next_getter(value)
+    if context.name != "w":
+        return value
+    return value * jax.lax.rsqrt(jnp.sum(value**2, axis=(0, 1, 2)) + 1e-8)
 
 
 def _depthwise(h: Float[Array, "n y x c"], name: str) -> Float[Array, "n y x c"]:
@@ -78,25 +76,22 @@ def _block(
 ) -> Array:
     """Apply one pre-activation residual block, modulated by the noise level."""
     unit = config.unit_weights
-    skip = h if h.shape[-1] == width else _Convolution(width, f"{name}_skip", kernel=1, unit=unit)(h)
+    skip = h if h.shape[-1] == width else _convolve(h, width, f"{name}_skip", kernel=1, unit=unit)
     if config.block == "dense":
-        h = _Convolution(width, f"{name}_in", unit=unit)(jax.nn.silu(_normalise(h)))
-        return skip + _Convolution(width, f"{name}_out", zero=True)(_modulated(h, level, f"{name}_film"))
+        h = _convolve(jax.nn.silu(_normalise(h)), width, f"{name}_in", unit=unit)
+        return skip + _convolve(_modulated(h, level, f"{name}_film"), width, f"{name}_out", zero=True)
     h = _depthwise(_normalise(skip), f"{name}_depthwise")
-    h = _Convolution(4 * width, f"{name}_in", kernel=1, unit=unit)(_normalise(h))
-    return skip + _Convolution(width, f"{name}_out", kernel=1, zero=True)(
-        _modulated(h, level, f"{name}_film")
-    )
+    h = _convolve(_normalise(h), 4 * width, f"{name}_in", kernel=1, unit=unit)
+    return skip + _convolve(_modulated(h, level, f"{name}_film"), width, f"{name}_out", kernel=1, zero=True)
 
 
 def _attend(h: Float[Array, "n y x c"], heads: int = 4) -> Float[Array, "n y x c"]:
     """Add self-attention among all positions, with queries and keys of unit size."""
     n, y, x, c = h.shape
-    parts = _Convolution(3 * c, "attention_in", kernel=1)(_normalise(h))
+    parts = _convolve(_normalise(h), 3 * c, "attention_in", kernel=1)
     query, key, value = jnp.moveaxis(parts.reshape(n, y * x, 3, heads, c // heads), 2, 0)
-    weights = jnp.einsum("nihc,njhc->nhij", _normalise(query), _normalise(key)) * (c // heads) ** -0.5
-    mixed = jnp.einsum("nhij,njhc->nihc", jax.nn.softmax(weights, axis=-1), value)
-    return h + _Convolution(c, "attention_out", kernel=1, zero=True)(mixed.reshape(n, y, x, c))
+    mixed = jax.nn.dot_product_attention(_normalise(query), _normalise(key), value)
+    return h + _convolve(mixed.reshape(n, y, x, c), c, "attention_out", kernel=1, zero=True)
 
 
 def _space_to_depth(h: Array, patch: int) -> Array:
@@ -135,13 +130,13 @@ def _network(
 
     level = _embed(sigma, config.embedding)
     unit, patch = config.unit_weights, config.patch
-    h = _Convolution(config.widths[0], "stem", unit=unit)(
-        _space_to_depth(jnp.concatenate(features, axis=-1), patch)
+    h = _convolve(
+        _space_to_depth(jnp.concatenate(features, axis=-1), patch), config.widths[0], "stem", unit=unit
     )
     skips = []
     for depth, width in enumerate(config.widths):
         if depth > 0:
-            h = _Convolution(width, f"down_{depth}", kernel=1, unit=unit)(_space_to_depth(h, 2))
+            h = _convolve(_space_to_depth(h, 2), width, f"down_{depth}", kernel=1, unit=unit)
         for i in range(config.blocks):
             h = _block(h, level, width, f"encode_{depth}_{i}", config)
         skips.append(h)
@@ -150,12 +145,12 @@ def _network(
     for depth in reversed(range(len(config.widths))):
         width = config.widths[depth]
         if depth < len(config.widths) - 1:
-            h = _depth_to_space(_Convolution(4 * width, f"up_{depth}", kernel=1, unit=unit)(h), 2)
+            h = _depth_to_space(_convolve(h, 4 * width, f"up_{depth}", kernel=1, unit=unit), 2)
             h = (h + skips[depth]) * np.float32(np.sqrt(0.5))
         for i in range(config.blocks):
             h = _block(h, level, width, f"decode_{depth}_{i}", config)
     maps = config.rank or config.bands
-    heads = _depth_to_space(_Convolution(2 * maps * patch**2, "heads", zero=True)(h), patch)
+    heads = _depth_to_space(_convolve(h, 2 * maps * patch**2, "heads", zero=True), patch)
     additive, gate = jnp.split(heads, 2, axis=-1)
     if config.rank:
         shape, start = (config.rank, config.bands), hk.initializers.VarianceScaling(1.0)
@@ -166,7 +161,7 @@ def _network(
         return mean, jnp.zeros_like(mean)
     # The variance head learns from the features, but does not shape them: the mean is as good as without.
     seen = _modulated(jax.lax.stop_gradient(h), jax.lax.stop_gradient(level), "variance_film")
-    excess = _Convolution(config.bands * patch**2, "variance", kernel=1, zero=True)(seen)
+    excess = _convolve(seen, config.bands * patch**2, "variance", kernel=1, zero=True)
     reference = jnp.log(sig * np.float32(config.data_std)) - 0.5 * jnp.log(
         sig**2 + np.float32(config.data_std) ** 2
     )
