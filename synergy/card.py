@@ -7,19 +7,16 @@ are the `limits` of its settings, and of runs that began from another prior's we
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import jax
 import numpy as np
-from jaxtyping import Float
 
-from synergy.io.atomic import replacing, write_bytes
+from synergy.generation import DrawSettings, draw_scenes
+from synergy.io.atomic import write_bytes
+from synergy.plot import choose_rgb
+from synergy.plot_scenes import plot_scenes
 from synergy.priors.diffusion import DiffusionPrior, load_prior, read_card
-from synergy.sampling.reverse import sample
 from synergy.training.plots import draw_run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 _ORIGINS = {
     "eagle": "images of the EAGLE simulation (SKIRT; Schaye et al. 2015, Crain et al. 2015, McAlpine et al. "
@@ -27,7 +24,7 @@ _ORIGINS = {
     "tng": "images of IllustrisTNG (Nelson et al. 2019; SKIRT: Rodriguez-Gomez et al. 2019)",
     "skirt": "images made with SKIRT (Camps & Baes 2020)",
     "hst": "galaxies observed with HST",
-    "procedural": "smooth bulge-and-disc galaxies with clumps",
+    "procedural": "painted discs, ellipticals and irregulars",
 }
 
 
@@ -49,12 +46,9 @@ def write_model_card(run: Path, draws: int = 12, steps: int = 48) -> Path:
     folder = run / "prior"
     prior, card = load_prior(folder), read_card(folder)
     side = int(card["training"]["config"]["crop"])
-    shape = (draws, len(prior.bands), side, side)
-    scenes = np.asarray(sample(prior, jax.random.key(0), shape, prior.schedule.grid(steps)))
+    scenes = np.concatenate(list(draw_scenes(prior, draws, DrawSettings(side, steps=steps))))
     draw_run(run, folder)
-    figure = _samples_figure(scenes * np.asarray(prior.band_scale)[:, None, None], prior)
-    with replacing(folder / "samples.png") as temporary:
-        figure.savefig(temporary, dpi=110)
+    plot_scenes(scenes, prior.bands, prior.pixel_scale, folder / "samples.png", columns=6)
     path = folder / "README.md"
     write_bytes(path, _text(prior, card).encode())
     return path
@@ -65,7 +59,7 @@ def _text(prior: DiffusionPrior, card: dict[str, Any]) -> str:
     weights = sum(v.size for group in prior.params.values() for v in group.values())
     config = dict(training["config"])
     limits = "\n".join(f"- {sentence}" for sentence in config.pop("limits")) or "None were stated."
-    shown = ", ".join(prior.bands[i] for i in _colours(prior))
+    shown = ", ".join(choose_rgb(prior.bands))
     return f"""# Prior `{card["name"]}`
 
 A diffusion prior of scenes in {len(prior.bands)} bands ({", ".join(prior.bands)}) at {prior.pixel_scale}
@@ -162,23 +156,3 @@ def _errors(validation: dict[str, int | float]) -> str:
             "![Held-out error](validation.png)",
         ]
     )
-
-
-def _colours(prior: DiffusionPrior) -> list[int]:
-    """Return the indices of the bands to show as red, green and blue."""
-    chosen = [prior.bands.index(n) for n in ("euclid.H", "lsst.i", "lsst.g") if n in prior.bands]
-    return chosen if len(chosen) == 3 else [len(prior.bands) - 1, len(prior.bands) // 2, 0]
-
-
-def _samples_figure(scenes: Float[np.ndarray, "draw band y x"], prior: DiffusionPrior) -> "Figure":
-    from astropy.visualization import make_lupton_rgb
-    from matplotlib.figure import Figure
-
-    chosen = _colours(prior)
-    colour = scenes[:, chosen] / np.asarray(prior.band_scale)[chosen, None, None]
-    columns = 6
-    figure = Figure(figsize=(columns * 1.8, -(-len(scenes) // columns) * 1.8), layout="constrained")
-    for axes, planes in zip(figure.subplots(-(-len(scenes) // columns), columns).flat, colour, strict=False):
-        axes.imshow(make_lupton_rgb(*planes, minimum=-0.01, stretch=0.2, Q=8), origin="lower")
-        axes.set_axis_off()
-    return figure

@@ -71,6 +71,6 @@ def test_a_prior_of_other_bands(make, bands, scale, tmp_path):
     assert f"{len(bands)} bands ({', '.join(bands)}) at {scale}" in " ".join(text.split())
     if make is hst_hsc:
         assert "3 scenes of `synergy mock` with the configuration `hst_hsc` (" in text
-        assert "100% smooth bulge-and-disc galaxies" in text
+        assert "100% painted discs, ellipticals and irregulars" in text
     else:
         assert "files do not say how they were made" in text
