@@ -7,6 +7,8 @@ the power ``|FFT|^2`` (unitary) is averaged over rings of frequency. The spectru
 import numpy as np
 from jaxtyping import Float
 
+from synergy.windows import hann
+
 
 def radial_power(
     scenes: Float[np.ndarray, "draw band y x"], edges: Float[np.ndarray, " edge"]
@@ -26,8 +28,7 @@ def radial_power(
         If a ring holds no mode of such scenes.
     """
     height, width = scenes.shape[-2:]
-    window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])
-    window /= np.sqrt(np.mean(window**2))
+    window = hann(height, width)
     radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :])
     ring = np.digitize(radius.ravel(), edges) - 1
     count = np.array([np.sum(ring == i) for i in range(len(edges) - 1)])

@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from synergy.windows import hann
+
 FLOOR = 1e-6
 """Smallest tabulated power; keeps the inverse covariance within the range of float32."""
 
@@ -58,8 +60,7 @@ class SpectralCovariance:
             Number of logarithmic frequency bins.
         """
         _, _, height, width = scenes.shape
-        window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])
-        window /= np.sqrt(np.mean(window**2))
+        window = hann(height, width)
         moments = np.einsum("nbyx,ncyx->bc", scenes, scenes, optimize=True)
         _, basis = np.linalg.eigh(moments / scenes[:, 0].size)
         basis = basis[:, ::-1]
