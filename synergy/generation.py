@@ -58,22 +58,6 @@ class DrawSettings:
         return max(1, _BATCH_PIXELS // self.size**2)
 
 
-def check_settings(settings: DrawSettings, prior: DiffusionPrior) -> None:
-    """Complain about what a prior cannot draw, before any work is done.
-
-    Raises
-    ------
-    InputError
-        If the prior's network cannot halve the size often enough, or the scale is no brightness.
-    """
-    multiple = prior.network.multiple
-    if settings.size < multiple or settings.size % multiple:
-        near = max(1, round(settings.size / multiple)) * multiple
-        raise InputError("--size", f"{settings.size}", f"a multiple of {multiple}", f"Try {near}.")
-    if settings.scale is not None and not 0 < settings.scale < np.inf:
-        raise InputError("--scale", f"{settings.scale}", "a positive number of nJy/pixel", "Correct it.")
-
-
 def draw_scenes(
     prior: DiffusionPrior,
     number: int,
@@ -174,11 +158,12 @@ def draw_to_file(
     Raises
     ------
     InputError
-        If the prior cannot draw such scenes, or those of the file were drawn otherwise.
+        If the scale is no brightness, or the scenes of the file were drawn otherwise.
     FloatingPointError
         If a scene diverges.
     """
-    check_settings(settings, prior)
+    if settings.scale is not None and not 0 < settings.scale < np.inf:
+        raise InputError("--scale", f"{settings.scale}", "a positive number of nJy/pixel", "Correct it.")
     batches: list[Float[np.ndarray, "draw band y x"]] = []
     if resume and path.exists():
         begun = DrawnScenes.read(path)

@@ -171,15 +171,22 @@ def test_verb_writes_a_file_that_info_explains(folder, tmp_path, monkeypatch, ca
     assert "--overwrite" in complaint
 
 
-def test_verb_stops_on_ctrl_c_and_refuses_sizes(
-    folder, tmp_path, monkeypatch, capsys, two_at_a_time, stopping
-):
+def test_verb_draws_any_size_and_refuses_no_brightness(folder, tmp_path, monkeypatch, capsys):
+    command, path = CommandLine(monkeypatch, capsys), tmp_path / "drawn.fits"
+    options = ("--prior", folder, "--number", 1, "--steps", 3, "--out", path, "--size", 29)
+    status, _, complaint = command("sample", *options, "--scale", 0.0)
+    assert status == 2
+    assert "--scale" in complaint
+    assert not path.exists()
+    assert command("sample", *options)[0] == 0
+    drawn = DrawnScenes.read(path)
+    assert drawn.scenes.shape[2:] == (29, 29)
+    assert np.isfinite(drawn.scenes).all()
+
+
+def test_verb_stops_on_ctrl_c(folder, tmp_path, monkeypatch, capsys, two_at_a_time, stopping):
     command, path = CommandLine(monkeypatch, capsys), tmp_path / "drawn.fits"
     options = ("--prior", folder, "--number", 4, "--steps", 3, "--out", path)
-    status, _, complaint = command("sample", *options, "--size", 30)
-    assert status == 2
-    assert "Try 32" in complaint
-    assert not path.exists()
     status, printed, complaint = command("sample", *options, "--size", 32)
     assert status == 130
     assert "scenes:  2" in printed
