@@ -111,7 +111,7 @@ def draw_sources(
         y, x = ((np.arange(a, b + 1) - p) * pixels.scale for a, b, p in zip(first, last, place, strict=True))
         window = (slice(None), slice(first[0], last[0] + 1), slice(first[1], last[1] + 1))
         fluxes = np.float32(pixels.scale**2) * source.fluxes[:, columns].astype(np.float32)
-        if len(columns) < len(fluxes):
+        if len(columns) < len(fluxes):  # what there are fewer of, bands or maps, is put on pixels
             drawn[window] += lattice.sampled((values @ fluxes).T, y, x)
         else:
             drawn[window] += np.tensordot(fluxes.T, lattice.sampled(values.T, y, x), 1)

@@ -47,17 +47,11 @@ def report(line: str = "") -> None:
     print(line, flush=True)  # noqa: T201
 
 
-def scene(shards: SceneShards, index: int) -> np.ndarray:
-    """Return one scene of a split in nJy/pixel."""
-    shard = int(np.searchsorted(shards.starts, index, side="right")) - 1
-    return shards.files[shard][index - shards.starts[shard]]
-
-
 def held_out(shards: SceneShards, prior: DiffusionPrior, number: int, size: int, seed: int) -> np.ndarray:
     """Return crops of different scenes in the prior's units, as training shows them."""
     rng, crops = np.random.default_rng(seed), []
     for index in rng.permutation(len(shards))[:number]:
-        whole = scene(shards, int(index))
+        whole = shards.scene(int(index))
         top, left = (int(rng.integers(0, n - size + 1)) for n in whole.shape[1:])
         crops.append(whole[:, top : top + size, left : left + size])
     key, unit = jax.random.key(seed), prior.band_scale
@@ -69,7 +63,7 @@ def training_galaxies(shards: SceneShards, unit: np.ndarray, limit: int) -> Iter
     number = min(limit, len(shards))
     for first in range(0, number, BATCH):
         indices = range(first, min(first + BATCH, number))
-        vectors = (galaxy_vector(scene(shards, i) / unit, shards.pixel_scale) for i in indices)
+        vectors = (galaxy_vector(shards.scene(i) / unit, shards.pixel_scale) for i in indices)
         # Scenes without a galaxy keep their place, so that numbers are those of the shards.
         empty = np.zeros((3, 21, 21), np.float32)
         yield np.stack([empty if v is None else v for v in vectors])
@@ -148,7 +142,7 @@ def memorisation(
     pairs = []
     for i in np.argsort(drawn)[:12]:
         side = origin["drawn"][i].shape[-1]
-        pairs += [origin["drawn"][i], (scene(train, int(index[i])) / unit)[:, :side, :side]]
+        pairs += [origin["drawn"][i], (train.scene(int(index[i])) / unit)[:, :side, :side]]
     titles = [t for i in np.sort(drawn)[:12] for t in (f"drawn {i:.2f}", "training")]
     plot_scenes(np.stack(pairs), prior.bands, prior.pixel_scale, out / "nearest.png", titles=titles)
 

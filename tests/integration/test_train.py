@@ -110,6 +110,13 @@ def _assert_same(found: Path, expected: Path) -> None:
         np.testing.assert_array_equal(a[name], value, err_msg=name)
 
 
+def _resume(config: TrainConfig, data: Path, out: Path) -> list[int]:
+    """Go on with a run; return the steps that it told of."""
+    steps: list[int] = []
+    train(config, data, out, resume=True, progress=lambda done, total, label: steps.append(done))
+    return steps
+
+
 @pytest.fixture(scope="module")
 def whole(scenes, tmp_path_factory) -> Path:
     """Train a run that is left alone."""
@@ -127,8 +134,7 @@ def test_killed_run_resumes_to_the_same_weights(scenes, whole, tmp_path, compile
                 process.send_signal(signal.SIGKILL)
                 break
     assert process.returncode == -signal.SIGKILL
-    steps = []
-    train(config, scenes, cut, resume=True, progress=lambda done, total, label: steps.append(done))
+    steps = _resume(config, scenes, cut)
     assert 4 <= steps[0] <= 12  # neither from scratch nor a state that was never saved
     _assert_same(cut, whole)
     logs = [(run / "log.csv").read_text().splitlines() for run in (whole, cut)]
@@ -147,14 +153,7 @@ def test_a_run_that_is_asked_to_stop_saves_its_last_step(scenes, whole, tmp_path
 
     with pytest.raises(KeyboardInterrupt, match="of 24"):
         train(config, scenes, tmp_path / "run", progress=stop)
-    steps = []
-    train(
-        config,
-        scenes,
-        tmp_path / "run",
-        resume=True,
-        progress=lambda done, total, label: steps.append(done),
-    )
+    steps = _resume(config, scenes, tmp_path / "run")
     assert 9 <= steps[0] <= 11
     _assert_same(tmp_path / "run", whole)
 
@@ -203,14 +202,7 @@ def test_a_full_disk_keeps_the_last_state(scenes, whole, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not [path for path in (tmp_path / "run").rglob(".*") if path.is_file()]
-    steps = []
-    train(
-        config,
-        scenes,
-        tmp_path / "run",
-        resume=True,
-        progress=lambda done, total, label: steps.append(done),
-    )
+    steps = _resume(config, scenes, tmp_path / "run")
     assert steps[0] == 8
     _assert_same(tmp_path / "run", whole)
 
