@@ -105,7 +105,9 @@ def _history(training: dict[str, Any]) -> str:
     names = ("began from", "scenes", "steps", "batch", "core-hours", "hours")
     lines = [f"| {' | '.join(names)} |", "| --- " * len(names) + "|"]
     for before, run in zip([None, *runs], runs, strict=False):
-        origin = "random weights" if before is None else f"`{before['id']}`"
+        # Cards of before runs had ancestors name the last one only.
+        named = run.get("began_from") if before is None else before["id"]
+        origin = f"`{named}`" if named else "random weights"
         lines.append(
             f"| {origin} | {run['scenes']} | {run['steps']} | {run['config']['batch']} | "
             f"{run['core_hours']:.2f} | {run['hours']:.2f} |"

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from synergy.card import write_model_card
+from synergy.card import _history, write_model_card
 from synergy.errors import InputError
 from synergy.io.checkpoint import load_checkpoint, save_checkpoint
 from synergy.io.shards import SceneShards
@@ -361,6 +361,9 @@ def test_a_run_can_begin_from_another_prior(scenes, tmp_path):
     assert "| random weights | 40 | 8 | 4 |" in text
     assert f"| `{id_first}` | 40 | 2 | 4 |" in text
     assert "| together | | 11 | |" in text
+    older = {"began_from": "older:0123abcd", "ancestors": [], "scenes": 5, "steps": 7, "config": {"batch": 2}}
+    table = _history(older | {"core_hours": 1.0, "hours": 1.0})
+    assert "| `older:0123abcd` | 5 | 7 | 2 | 1.00 | 1.00 |" in table
     wider = further.model_copy(update={"widths": (8, 16)})
     with pytest.raises(InputError, match="network"):
         train(wider, scenes, tmp_path / "fourth", start=tmp_path / "first" / "prior")
