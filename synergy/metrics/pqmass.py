@@ -62,8 +62,10 @@ def pqmass(
     Raises
     ------
     ValueError
-        If there are fewer than four points per cell, or values that are not finite.
+        If a set is empty, there are fewer than four points per cell, or values that are not finite.
     """
+    if not min(len(first), len(second)):
+        raise ValueError(f"sets of {len(first)} and {len(second)} points cannot be compared")
     pool = np.concatenate([first, second])
     if len(pool) < 4 * cells or cells < 2:
         raise ValueError(f"{len(pool)} points are too few for {cells} cells")

@@ -70,3 +70,5 @@ def test_pqmass_refuses_too_few_points_and_nan():
         pqmass(np.zeros((10, 2)), np.zeros((10, 2)), rng)
     with pytest.raises(ValueError, match="finite"):
         pqmass(np.full((100, 2), np.nan), np.zeros((100, 2)), rng)
+    with pytest.raises(ValueError, match="sets of 0 and 200 points"):
+        pqmass(np.zeros((0, 2)), np.zeros((200, 2)), rng)
