@@ -31,10 +31,15 @@ def psf_aperture(fwhm):
 
 
 def test_depth_of_the_euclid_wide_survey():
-    """VIS: McCracken et al. 2025. NISP: 24.5 for point sources in an unnamed aperture, Jahnke et al. 2024."""
+    """VIS: McCracken et al. 2025. NISP: 24.5 for point sources in an unnamed aperture, Jahnke et al. 2024.
+
+    In 2 arcsec, NISP's are those of the RMS maps of Q1 (``tests/benchmarks/depths.py``).
+    """
     assert get_band("euclid.vis").depth(1.3, nsigma=10.0) == pytest.approx(25.6, abs=0.15)
-    for name in ("euclid.Y", "euclid.J", "euclid.H"):
+    assert get_band("euclid.vis").depth(2.0) == pytest.approx(26.0, abs=0.2)
+    for name, q1 in (("euclid.Y", 24.03), ("euclid.J", 24.18), ("euclid.H", 24.16)):
         band = get_band(name)
+        assert band.depth(2.0) == pytest.approx(q1, abs=0.05)
         assert band.depth(2.0) < 24.5 < band.depth(psf_aperture(math.hypot(band.psf_fwhm, band.pixel_scale)))
 
 
