@@ -52,7 +52,7 @@ def test_a_galaxy_is_a_function_of_number_and_seed():
 
 def test_another_process_paints_the_same_galaxy():
     code = (
-        "import hashlib; from data_prep.procedural import HALO, procedural_galaxy;"
+        "import hashlib; from data_prep.procedural import procedural_galaxy;"
         "print(hashlib.sha256(procedural_galaxy(2, 9).maps.tobytes()).hexdigest())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
