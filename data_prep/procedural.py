@@ -51,6 +51,9 @@ from synergy.windows import fade
 HALO = Canvas(512)
 """Grid of ellipticals, wide and fine: of an index of 4, 9 % of the light lie beyond six half-light radii."""
 
+HALO_RADIUS = HALO.size / 16
+"""Half-light radius of ellipticals, pixels, before chance and their axis ratio."""
+
 _LEAST = 2e-3  # share of the light below which a map is not worth its cost
 
 
@@ -75,7 +78,7 @@ def procedural_galaxy(number: int, seed: int = 0) -> LightMaps:
     row = int(rng.integers(population.sersic.size))
     index, ratio = float(population.sersic[row]), float(population.axis_ratio[row])
     elliptical = rng.random() < 0.8 * expit((index - 3.0) / 0.5)
-    canvas, radius = (HALO, HALO.size / 16) if elliptical else (CANVAS, RADIUS)
+    canvas, radius = (HALO, HALO_RADIUS) if elliptical else (CANVAS, RADIUS)
     sky = _warped(canvas, radius, rng)
     if elliptical:
         light, kinds = _elliptical(sky, index, max(ratio, 0.35), rng)
@@ -123,15 +126,16 @@ def _elliptical(
     major, minor = disc_plane(*sky, float(rng.uniform(0.0, np.pi)), ratio)
     boxy = float(np.clip(rng.normal(2.0, 0.12), 1.8, 2.3))
     radius = (np.abs(major) ** boxy + np.abs(minor) ** boxy) ** (1 / boxy)
-    unit = HALO.size / 16
-    half = unit / np.sqrt(ratio) * (1.0 + 0.05 * index)  # the window at the edges takes more of high indices
+    half = (
+        HALO_RADIUS / np.sqrt(ratio) * (1.0 + 0.05 * index)
+    )  # the window at the edges takes more of high indices
     core, envelope = sersic(radius, half, min(max(index, 2.0), 6.0)), sersic(radius, 1.5 * half, 1.5)
     share = rng.uniform(0.0, 0.3) ** 1.5
     light = {"bulge": (1.0 - share) * core / core.sum(), "old": share * envelope / envelope.sum()}
     if rng.random() < 0.15:
         along, across = disc_plane(*sky, float(rng.uniform(0.0, np.pi)), 1.0)
-        across = across + 0.1 * unit * turbulence(rng, HALO.size, 3.0, 4.0)
-        width, length = unit * rng.uniform(0.05, 0.125), unit * rng.uniform(0.4, 1.0)
+        across = across + 0.1 * HALO_RADIUS * turbulence(rng, HALO.size, 3.0, 4.0)
+        width, length = HALO_RADIUS * rng.uniform(0.05, 0.125), HALO_RADIUS * rng.uniform(0.4, 1.0)
         lane = np.exp(-((across / width) ** 2) - (along / length) ** 2)
         hidden = 1.0 - np.exp(-rng.uniform(0.5, 1.5) * lane)
         light = veil(light, {"bulge": 1.0, "old": 1.0}, hidden, 0.3)

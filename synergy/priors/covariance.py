@@ -122,10 +122,15 @@ class SpectralCovariance:
             Noise level.
         """
         power = np.asarray(self.spectra(height, width), np.float64)
-        # Columns of the rfft2 grid that stand for two of the whole grid.
-        twice = np.where((np.arange(power.shape[-1]) == 0) | (2 * np.arange(power.shape[-1]) == width), 1, 2)
-        return float(np.sum(twice * power / (power + sigma**2)) / (len(power) * height * width))
+        shares = conjugates(width) * power / (power + sigma**2)
+        return float(np.sum(shares) / (len(power) * height * width))
 
     def draw(self, key: Array, shape: tuple[int, ...]) -> Float[Array, "..."]:
         """Draw zero-mean Gaussian fields of shape ``(..., band, y, x)``."""
         return self.apply(jax.random.normal(key, shape, self.log_power.dtype), jnp.sqrt)
+
+
+def conjugates(width: int) -> Float[np.ndarray, " kx"]:
+    """Return how many columns of the whole transform each column of ``rfft2`` stands for, itself included."""
+    column = np.arange(width // 2 + 1)
+    return np.where((column == 0) | (2 * column == width), 1.0, 2.0)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from synergy.priors.covariance import SpectralCovariance
+from synergy.priors.covariance import SpectralCovariance, conjugates
 
 
 @jax.tree_util.register_dataclass
@@ -50,8 +50,6 @@ class GaussianDenoiser:
         variance = self.covariance.spectra(height, width) + sigma**2
         modes = jnp.einsum("bm,...byx->...myx", self.covariance.basis, noisy)
         power = jnp.abs(jnp.fft.rfft2(modes, norm="ortho")) ** 2
-        # rfft2 keeps one of each pair of conjugate columns.
-        column = np.arange(width // 2 + 1)
-        count = jnp.asarray(np.where((column == 0) | (2 * column == width), 1.0, 2.0), noisy.dtype)
+        count = jnp.asarray(conjugates(width), noisy.dtype)
         logarithm = np.float32(np.log(2.0 * np.pi)) + jnp.log(variance)
         return -0.5 * jnp.sum(count * (power / variance + logarithm), axis=(-3, -2, -1))
