@@ -5,6 +5,8 @@ from typing import Literal
 
 from jaxtyping import Array
 
+from synergy.priors.convolution import Precision
+
 Params = dict[str, dict[str, Array]]
 """Weights by module and name."""
 
@@ -42,6 +44,8 @@ class UNetConfig:
         weights; 0 for maps of each band.
     unit_weights
         Whether the weights of each output channel are kept at unit norm (Karras et al. 2024, EDM2, sec. 2.4).
+    precision
+        Numbers that convolutions multiply (see `synergy.priors.convolution`); all else is float32.
     variance
         Whether the network also estimates the variance of what it leaves open.
     """
@@ -58,6 +62,7 @@ class UNetConfig:
     attention: bool = False
     rank: int = 0
     unit_weights: bool = False
+    precision: Precision = "float32"
     variance: bool = False
 
     @property

@@ -15,7 +15,8 @@ itself stays linear in flux, which keeps the likelihood Gaussian.
 No operation takes a statistic over the extent of the image (normalisation is per pixel, over channels; Liu
 et al. 2022 use the same), so one set of weights serves every height and width; what is missing to a
 multiple of `UNetConfig.multiple` is reflected at the edge for the while. The first step trades resolution
-for channels (space to depth), which on a CPU is the largest single saving.
+for channels (space to depth), which on a CPU is the largest single saving: scenes enter and leave as patches
+of p x p pixels of all bands, in this order of channels.
 
 This is the only file that imports Haiku.
 """
@@ -28,27 +29,37 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from synergy.priors.convolution import convolve, in_two_parts
 from synergy.priors.network import Params, UNetConfig
 from synergy.priors.preconditioning import effective_std
 
 
-def _convolve(
-    h: Float[Array, "n y x c"], width: int, name: str, kernel: int = 3, zero: bool = False, unit: bool = False
-) -> Float[Array, "n y x d"]:
-    """Convolve with zero padding; with unit weights, each output channel's kernel has unit norm."""
-    init = hk.initializers.Constant(0.0) if zero else hk.initializers.VarianceScaling(1.0)
-    convolution = hk.Conv2D(width, kernel, w_init=init, name=name)
-    if not unit:
-        return convolution(h)
-    with hk.custom_getter(_of_unit_norm):
-        return convolution(h)
+class _Convolution(hk.Module):
+    """A convolution with zero padding and an offset per output channel."""
 
+    def __init__(
+        self,
+        width: int,
+        name: str,
+        config: UNetConfig,
+        kernel: int = 3,
+        zero: bool = False,
+        exact: bool = False,
+    ) -> None:
+        """Make a layer whose weights begin as zeros, or which sees its input to 16 bits."""
+        super().__init__(name)
+        self.width, self.config, self.kernel, self.zero, self.exact = width, config, kernel, zero, exact
 
-def _of_unit_norm(next_getter: Callable[[Array], Array], value: Array, context: hk.GetterContext) -> Array:
-    value = next_getter(value)
-    if context.name != "w":
-        return value
-    return value * jax.lax.rsqrt(jnp.sum(value**2, axis=(0, 1, 2)) + 1e-8)
+    def __call__(self, h: Float[Array, "n y x c"]) -> Float[Array, "n y x d"]:
+        init = hk.initializers.Constant(0.0) if self.zero else hk.initializers.VarianceScaling(1.0)
+        shape = (self.kernel, self.kernel, h.shape[-1], self.width)
+        weights = hk.get_parameter("w", shape, h.dtype, init)
+        offset = hk.get_parameter("b", (self.width,), h.dtype, hk.initializers.Constant(0.0))
+        if self.config.unit_weights and not self.zero:
+            weights = weights * jax.lax.rsqrt(jnp.sum(weights**2, axis=(0, 1, 2)) + 1e-8)
+        if self.exact and self.config.precision == "bfloat16":
+            h, weights = in_two_parts(h), jnp.concatenate([weights, weights], axis=2)
+        return convolve(h, weights, self.config.precision) + offset
 
 
 def _depthwise(h: Float[Array, "n y x c"], name: str) -> Float[Array, "n y x c"]:
@@ -75,23 +86,25 @@ def _block(
     h: Float[Array, "n y x c"], level: Float[Array, "n e"], width: int, name: str, config: UNetConfig
 ) -> Array:
     """Apply one pre-activation residual block, modulated by the noise level."""
-    unit = config.unit_weights
-    skip = h if h.shape[-1] == width else _convolve(h, width, f"{name}_skip", kernel=1, unit=unit)
+    skip = h if h.shape[-1] == width else _Convolution(width, f"{name}_skip", config, kernel=1)(h)
     if config.block == "dense":
-        h = _convolve(jax.nn.silu(_normalise(h)), width, f"{name}_in", unit=unit)
-        return skip + _convolve(_modulated(h, level, f"{name}_film"), width, f"{name}_out", zero=True)
+        h = _Convolution(width, f"{name}_in", config)(jax.nn.silu(_normalise(h)))
+        h = _modulated(h, level, f"{name}_film")
+        return skip + _Convolution(width, f"{name}_out", config, zero=True)(h)
     h = _depthwise(_normalise(skip), f"{name}_depthwise")
-    h = _convolve(_normalise(h), 4 * width, f"{name}_in", kernel=1, unit=unit)
-    return skip + _convolve(_modulated(h, level, f"{name}_film"), width, f"{name}_out", kernel=1, zero=True)
+    h = _Convolution(4 * width, f"{name}_in", config, kernel=1)(_normalise(h))
+    h = _modulated(h, level, f"{name}_film")
+    return skip + _Convolution(width, f"{name}_out", config, kernel=1, zero=True)(h)
 
 
-def _attend(h: Float[Array, "n y x c"], heads: int = 4) -> Float[Array, "n y x c"]:
+def _attend(h: Float[Array, "n y x c"], config: UNetConfig, heads: int = 4) -> Float[Array, "n y x c"]:
     """Add self-attention among all positions, with queries and keys of unit size."""
     n, y, x, c = h.shape
-    parts = _convolve(_normalise(h), 3 * c, "attention_in", kernel=1)
+    parts = _Convolution(3 * c, "attention_in", config, kernel=1)(_normalise(h))
     query, key, value = jnp.moveaxis(parts.reshape(n, y * x, 3, heads, c // heads), 2, 0)
     mixed = jax.nn.dot_product_attention(_normalise(query), _normalise(key), value)
-    return h + _convolve(mixed.reshape(n, y, x, c), c, "attention_out", kernel=1, zero=True)
+    mixed = mixed.reshape(n, y, x, c)
+    return h + _Convolution(c, "attention_out", config, kernel=1, zero=True)(mixed)
 
 
 def _space_to_depth(h: Array, patch: int) -> Array:
@@ -115,57 +128,76 @@ def _embed(sigma: Float[Array, " n"], width: int) -> Float[Array, "n e"]:
     return jax.nn.silu(hk.Linear(width, name="level_1")(h))
 
 
+def _compand(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return asinh, to an absolute precision that is enough for a feature, several times faster."""
+    size = jnp.abs(x)
+    return np.float32(0.3) * jnp.sign(x) * jnp.log(size + jnp.sqrt(size * size + 1.0))
+
+
 def _network(
-    x: Float[Array, "n y x b"], sigma: Float[Array, " n"], config: UNetConfig
+    x: Float[Array, "n y x c"], sigma: Float[Array, " n"], config: UNetConfig
 ) -> tuple[Array, Array]:
-    """Return the denoised mean of a batch of noisy scenes and ln variance of its error, bands last."""
+    """Return the denoised mean of a batch of noisy scenes and ln variance of its error, all in patches."""
     sig = sigma[:, None, None, None]
     std = effective_std(x, sig, config.data_std, config.extreme)
     total = jnp.sqrt(sig**2 + std**2)
     faint = jnp.sqrt(sig**2 + np.float32(1e-3 * config.data_std**2))
     scaled = x / total
-    features = [scaled]
-    if config.companded:
-        features += [0.3 * jnp.arcsinh(x / sig), 0.3 * jnp.arcsinh(x / faint)]
+    features = [scaled, _compand(x / sig), _compand(x / faint)] if config.companded else [scaled]
 
     level = _embed(sigma, config.embedding)
-    unit, patch = config.unit_weights, config.patch
-    h = _convolve(
-        _space_to_depth(jnp.concatenate(features, axis=-1), patch), config.widths[0], "stem", unit=unit
-    )
+    h = _Convolution(config.widths[0], "stem", config, exact=True)(jnp.concatenate(features, axis=-1))
     skips = []
     for depth, width in enumerate(config.widths):
         if depth > 0:
-            h = _convolve(_space_to_depth(h, 2), width, f"down_{depth}", kernel=1, unit=unit)
+            h = _Convolution(width, f"down_{depth}", config, kernel=1)(_space_to_depth(h, 2))
         for i in range(config.blocks):
             h = _block(h, level, width, f"encode_{depth}_{i}", config)
         skips.append(h)
     if config.attention:
-        h = _attend(h)
+        h = _attend(h, config)
     for depth in reversed(range(len(config.widths))):
         width = config.widths[depth]
         if depth < len(config.widths) - 1:
-            h = _depth_to_space(_convolve(h, 4 * width, f"up_{depth}", kernel=1, unit=unit), 2)
+            h = _depth_to_space(_Convolution(4 * width, f"up_{depth}", config, kernel=1)(h), 2)
             h = (h + skips[depth]) * np.float32(np.sqrt(0.5))
         for i in range(config.blocks):
             h = _block(h, level, width, f"decode_{depth}_{i}", config)
     maps = config.rank or config.bands
-    heads = _depth_to_space(_convolve(h, 2 * maps * patch**2, "heads", zero=True), patch)
+    heads = _Convolution(2 * maps * config.patch**2, "heads", config, zero=True)(h)
     additive, gate = jnp.split(heads, 2, axis=-1)
     if config.rank:
-        shape, start = (config.rank, config.bands), hk.initializers.VarianceScaling(1.0)
-        additive = additive @ hk.get_parameter("additive_bands", shape, h.dtype, start)
-        gate = gate @ hk.get_parameter("gate_bands", shape, h.dtype, start)
+        additive, gate = _mixed(additive, "additive_bands", config), _mixed(gate, "gate_bands", config)
     mean = (std / total) ** 2 * x + sig * std / total * (additive + gate * scaled)
     if not config.variance:
         return mean, jnp.zeros_like(mean)
     # The variance head learns from the features, but does not shape them: the mean is as good as without.
     seen = _modulated(jax.lax.stop_gradient(h), jax.lax.stop_gradient(level), "variance_film")
-    excess = _convolve(seen, config.bands * patch**2, "variance", kernel=1, zero=True)
+    excess = _Convolution(x.shape[-1], "variance", config, kernel=1, zero=True)(seen)
     reference = jnp.log(sig * np.float32(config.data_std)) - 0.5 * jnp.log(
         sig**2 + np.float32(config.data_std) ** 2
     )
-    return mean, 2.0 * reference + _depth_to_space(excess, patch)
+    return mean, 2.0 * reference + excess
+
+
+def _mixed(maps: Float[Array, "n y x maps"], name: str, config: UNetConfig) -> Float[Array, "n y x channel"]:
+    """Mix spectral components into bands."""
+    weights = hk.get_parameter(
+        name, (config.rank, config.bands), maps.dtype, hk.initializers.VarianceScaling(1.0)
+    )
+    return (maps.reshape(*maps.shape[:3], -1, config.rank) @ weights).reshape(*maps.shape[:3], -1)
+
+
+def _patches(scene: Float[Array, "n b y x"], patch: int) -> Float[Array, "n row column channel"]:
+    n, b, y, x = scene.shape
+    blocks = scene.reshape(n, b, y // patch, patch, x // patch, patch)
+    return blocks.transpose(0, 2, 4, 3, 5, 1).reshape(n, y // patch, x // patch, patch * patch * b)
+
+
+def _scenes(patches: Float[Array, "n row column channel"], patch: int) -> Float[Array, "n b y x"]:
+    n, y, x, c = patches.shape
+    blocks = patches.reshape(n, y, x, patch, patch, c // patch**2)
+    return blocks.transpose(0, 5, 1, 3, 2, 4).reshape(n, c // patch**2, y * patch, x * patch)
 
 
 def make_unet(
@@ -210,17 +242,17 @@ def make_unet_with_variance(
     transformed = hk.without_apply_rng(hk.transform(lambda x, sigma: _network(x, sigma, config)))
 
     def init(key: Array) -> Params:
-        side = config.multiple
+        side, channels = config.multiple // config.patch, config.bands * config.patch**2
         return transformed.init(
-            key, jnp.zeros((1, side, side, config.bands), jnp.float32), jnp.ones((1,), jnp.float32)
+            key, jnp.zeros((1, side, side, channels), jnp.float32), jnp.ones((1,), jnp.float32)
         )
 
     def apply(params: Params, noisy: Array, sigma: Array) -> tuple[Array, Array]:
         y, x = noisy.shape[-2:]
-        beyond = [(0, 0), (0, -y % config.multiple), (0, -x % config.multiple), (0, 0)]
+        beyond = [(0, 0), (0, 0), (0, -y % config.multiple), (0, -x % config.multiple)]
         # Reflected, sky and noise go on as they are.
-        padded = jnp.pad(jnp.transpose(noisy, (0, 2, 3, 1)), beyond, mode="symmetric")
-        outputs = transformed.apply(params, padded, sigma)
-        return tuple(jnp.transpose(output[:, :y, :x], (0, 3, 1, 2)) for output in outputs)
+        padded = jnp.pad(noisy, beyond, mode="symmetric")
+        outputs = transformed.apply(params, _patches(padded, config.patch), sigma)
+        return tuple(_scenes(output, config.patch)[:, :, :y, :x] for output in outputs)
 
     return init, apply

@@ -58,10 +58,10 @@ def _slope(
 ) -> tuple[Float[Array, "draw band y x"], Float[Array, "probe draw"]]:
     """Return the scenes' velocity in ln sigma, and ``e . (1 - dD/dx) e`` of each probe and scene."""
     sigma = jnp.exp(log_sigma)
-    denoised, push = jax.linearize(lambda x: denoiser(x, sigma), scenes)
+    denoised, pull = jax.vjp(lambda x: denoiser(x, sigma), scenes)
 
     def along(probe: Array) -> Array:
-        return jnp.sum(probe * (probe - push(probe)), axis=(1, 2, 3))
+        return jnp.sum(probe * (probe - pull(probe)[0]), axis=(1, 2, 3))
 
     return scenes - denoised, jax.lax.map(along, probes)
 

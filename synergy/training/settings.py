@@ -8,6 +8,7 @@ import optax
 from jaxtyping import Array
 from pydantic import BaseModel, ConfigDict, Field
 
+from synergy.priors.convolution import Precision
 from synergy.priors.network import UNetConfig
 from synergy.priors.objective import Amplitudes
 from synergy.priors.schedule import NoiseSchedule
@@ -44,6 +45,7 @@ class TrainConfig(BaseModel):
     attention: bool = False
     rank: int = Field(0, ge=0, description="spectral components of the heads; 0 for maps of each band")
     unit_weights: bool = False
+    precision: Precision = Field("float32", description="numbers that convolutions multiply")
     variance: bool = Field(True, description="whether to learn the variance of the mean's error, too")
     crop: int = Field(96, ge=8, description="side of the training crops, pixels")
     batch: int = Field(8, ge=1, description="crops per step, over all devices")

@@ -41,6 +41,7 @@ VARIANTS = {
     "separable": {"block": "separable"},
     "attention": {"attention": True},
     "not companded": {"companded": False},
+    "bfloat16": {"precision": "bfloat16"},
     "5 spectral components": {"rank": 5},
     "unit weights": {"unit_weights": True},
     "rate 1e-3": {"learning_rate": 1e-3},

@@ -22,6 +22,7 @@ VARIANTS = (
     {"rank": 2},
     {"unit_weights": True},
     {"patch": 4},
+    {"precision": "bfloat16"},
     {"variance": True},
 )
 MODES = jnp.asarray(np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0], jnp.float32)
