@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from synergy.allocator import keep_freed_memory
 from synergy.arguments import parse_center, parse_shard
 from synergy.errors import InputError
 
@@ -40,6 +41,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that
 
 def main() -> None:
     """Run the command line; the console entry point."""
+    keep_freed_memory()
     try:
         app()
     except InputError as error:

@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from synergy.allocator import keep_freed_memory
 from synergy.config import load
 from synergy.io.shards import SceneShards
 from synergy.priors.network import Params
@@ -75,6 +76,7 @@ def bare(config: TrainConfig, data: Path) -> Callable[[], object]:
 
 def main() -> None:
     """Measure and print."""
+    keep_freed_memory()  # as the command line does
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("config", type=Path)
     parser.add_argument("--data", type=Path)
