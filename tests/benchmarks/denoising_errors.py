@@ -4,7 +4,7 @@ r"""Denoising errors of priors on scenes of several kinds.
         --scenes SCENES:train SCENES:validation SCENES_TNG:test SCENES_HST:test [--number 96] [--crop 96]
 
 For each set of scenes and each prior: the mean squared error of the denoised scene in units of sigma squared,
-and in brackets its ratio to the error of the best linear denoiser of a Gaussian field with these scenes' own
+and its ratio to the error of the best linear denoiser of a Gaussian field with these scenes' own
 spectra and colours (`synergy.training.validation`). A prior that has learned its training scenes by heart has
 smaller errors on them than on others; what a kind of galaxy costs that it has never seen, the last sets tell:
 
@@ -47,9 +47,11 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=96, help="crops of each set")
     parser.add_argument("--crop", type=int, default=96, help="pixels")
     arguments = parser.parse_args()
-    table = Table(title=f"error / sigma^2 (ratio to the best linear denoiser), {arguments.number} crops")
-    for column in ("scenes", "prior", *(f"{sigma:g}" for sigma in SIGMAS), "mean ratio"):
-        table.add_column(column)
+    table = Table(
+        title=f"error / sigma^2, and its ratio to the best linear denoiser's, {arguments.number} crops"
+    )
+    for column in ("scenes", "prior", "", *(f"{sigma:g}" for sigma in SIGMAS), "mean"):
+        table.add_column(column, no_wrap=True)
     for place in arguments.scenes:
         folder, _, split = place.rpartition(":")
         shards = SceneShards.open(Path(folder), split)
@@ -58,9 +60,11 @@ def main() -> None:
             if shards.bands != prior.bands:
                 parser.error(f"{folder} has bands {shards.bands}, {name} has {prior.bands}")
             found = curve(prior, shards, arguments.number, arguments.crop)
-            cells = [f"{level.error:.3g} ({level.ratio:.2f})" for level in found.levels]
-            table.add_row(place, prior.id, *cells, f"{mean_ratio(found):.3f}")
-    Console(width=200).print(table)
+            named = f"{Path(folder).name}:{split}", prior.id
+            table.add_row(*named, "error", *(f"{level.error:.2e}" for level in found.levels))
+            ratios = [f"{level.ratio:.3f}" for level in found.levels]
+            table.add_row("", "", "ratio", *ratios, f"{mean_ratio(found):.3f}", end_section=True)
+    Console(width=170).print(table)
 
 
 if __name__ == "__main__":
