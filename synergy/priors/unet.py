@@ -189,15 +189,11 @@ def _mixed(maps: Float[Array, "n y x maps"], name: str, config: UNetConfig) -> F
 
 
 def _patches(scene: Float[Array, "n b y x"], patch: int) -> Float[Array, "n row column channel"]:
-    n, b, y, x = scene.shape
-    blocks = scene.reshape(n, b, y // patch, patch, x // patch, patch)
-    return blocks.transpose(0, 2, 4, 3, 5, 1).reshape(n, y // patch, x // patch, patch * patch * b)
+    return _space_to_depth(jnp.moveaxis(scene, 1, -1), patch)
 
 
 def _scenes(patches: Float[Array, "n row column channel"], patch: int) -> Float[Array, "n b y x"]:
-    n, y, x, c = patches.shape
-    blocks = patches.reshape(n, y, x, patch, patch, c // patch**2)
-    return blocks.transpose(0, 5, 1, 3, 2, 4).reshape(n, c // patch**2, y * patch, x * patch)
+    return jnp.moveaxis(_depth_to_space(patches, patch), -1, 1)
 
 
 def make_unet(

@@ -64,6 +64,18 @@ def test_every_option_changes_the_function_and_can_be_trained(options):
     assert dead == []
 
 
+def test_bfloat16_changes_little_of_what_is_taken_off():
+    init, apply = make_unet(TINY)
+    _, rounded = make_unet(dataclasses.replace(TINY, precision="bfloat16"))
+    params = _random(init(jax.random.key(0)))
+    noise = jax.random.normal(jax.random.key(5), (2, 3, 32, 32))
+    for sigma in (0.003, 0.1, 3.0):
+        noisy = _scenes() + sigma * noise
+        mean = apply(params, noisy, jnp.full(2, sigma))
+        change = rounded(params, noisy, jnp.full(2, sigma)) - mean
+        assert 0 < float(jnp.std(change)) < 0.01 * float(jnp.std(mean - noisy))
+
+
 def test_unit_weights_do_not_depend_on_their_size():
     config = dataclasses.replace(TINY, unit_weights=True)
     init, apply = make_unet(config)
