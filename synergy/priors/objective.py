@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from synergy.priors.basis import analyse
 from synergy.priors.network import Params, UNetConfig
-from synergy.priors.preconditioning import effective_std
+from synergy.priors.preconditioning import precondition
 from synergy.priors.scale import scene_scale
 from synergy.priors.schedule import NoiseSchedule
 from synergy.priors.unet import make_unet_with_variance
@@ -72,11 +72,9 @@ def normalise(
 def pixel_weight(
     noisy: Float[Array, "n band y x"], sigma: Float[Array, " n"], network: UNetConfig
 ) -> Float[Array, "n band y x"]:
-    """Return the loss weight of each pixel: EDM's with the pixel's own scale, damped where it is bright."""
-    sig = sigma[:, None, None, None]
-    std = effective_std(noisy, sig, network.data_std, network.extreme)
-    variance = sig**2 + std**2
-    return variance / (sig * std) ** 2 / (1.0 + 0.25 * noisy**2 / variance)
+    """Return the loss weight of each pixel: EDM's ``1/c_out^2``, damped where brightness is in doubt."""
+    pixel = precondition(noisy, sigma[:, None, None, None], network.data_std, network.preconditioning)
+    return 1.0 / pixel.out**2 / (1.0 + 0.25 * noisy**2 / pixel.certain)
 
 
 def denoising_loss(

@@ -4,9 +4,8 @@ Preconditioning follows EDM (Karras et al. 2022, sec. 5): the network ``F`` sees
 
     D(x_t, sigma) = c_skip x_t + c_out (F_0 + F_1 * c_in x_t)
 
-with ``c_skip = s^2/(sigma^2 + s^2)``, ``c_out = sigma s/sqrt(sigma^2 + s^2)`` and input scaling ``c_in =
-1/sqrt(sigma^2 + s^2)``, where s is adapted to the pixel (`synergy.priors.preconditioning`). The second
-output ``F_1`` is a gate: a correction in proportion to the pixel itself.
+with coefficients that are adapted to the pixel (`synergy.priors.preconditioning`). The second output ``F_1``
+is a gate: a correction in proportion to the pixel itself.
 
 Galaxies span four decades of surface brightness, so the *input features* are companded: besides the scaled
 value each band enters as ``asinh(x_t / a)`` at noise-relative and fixed scales ``a``. The diffused variable
@@ -31,7 +30,7 @@ from jaxtyping import Array, Float
 
 from synergy.priors.convolution import convolve, in_two_parts
 from synergy.priors.network import Params, UNetConfig
-from synergy.priors.preconditioning import effective_std
+from synergy.priors.preconditioning import precondition
 
 
 class _Convolution(hk.Module):
@@ -139,10 +138,9 @@ def _network(
 ) -> tuple[Array, Array]:
     """Return the denoised mean of a batch of noisy scenes and ln variance of its error, all in patches."""
     sig = sigma[:, None, None, None]
-    std = effective_std(x, sig, config.data_std, config.extreme)
-    total = jnp.sqrt(sig**2 + std**2)
+    pixel = precondition(x, sig, config.data_std, config.preconditioning)
     faint = jnp.sqrt(sig**2 + np.float32(1e-3 * config.data_std**2))
-    scaled = x / total
+    scaled = x * pixel.scale_in
     features = [scaled, _compand(x / sig), _compand(x / faint)] if config.companded else [scaled]
 
     level = _embed(sigma, config.embedding)
@@ -168,7 +166,7 @@ def _network(
     additive, gate = jnp.split(heads, 2, axis=-1)
     if config.rank:
         additive, gate = _mixed(additive, "additive_bands", config), _mixed(gate, "gate_bands", config)
-    mean = (std / total) ** 2 * x + sig * std / total * (additive + gate * scaled)
+    mean = pixel.skip * x + pixel.out * (additive + gate * scaled)
     if not config.variance:
         return mean, jnp.zeros_like(mean)
     # The variance head learns from the features, but does not shape them: the mean is as good as without.

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from synergy.priors.convolution import Precision
 from synergy.priors.network import UNetConfig
 from synergy.priors.objective import Amplitudes
+from synergy.priors.preconditioning import Kind
 from synergy.priors.schedule import NoiseSchedule
 
 CHANGEABLE = (
@@ -37,9 +38,7 @@ class TrainConfig(BaseModel):
     blocks: int = Field(2, ge=1)
     patch: int = Field(2, ge=1)
     embedding: int = Field(64, ge=8)
-    extreme: float | None = Field(
-        20.0, gt=0, description="brightness that the preconditioning follows at every noise level"
-    )
+    preconditioning: Kind = Field("followed", description="how far bright pixels are followed")
     block: Literal["dense", "separable"] = "dense"
     companded: bool = True
     attention: bool = False

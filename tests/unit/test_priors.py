@@ -14,7 +14,7 @@ from synergy.priors.diffusion import DiffusionPrior, load_prior
 from synergy.priors.gaussian import GaussianDenoiser
 from synergy.priors.network import UNetConfig
 from synergy.priors.objective import Amplitudes, normalise
-from synergy.priors.preconditioning import effective_std
+from synergy.priors.preconditioning import precondition
 from synergy.priors.scale import scene_scale, smooth
 from synergy.priors.schedule import NoiseSchedule
 from synergy.priors.unet import make_unet
@@ -111,29 +111,34 @@ def test_untrained_network_leaves_bright_pixels_alone():
     assert 210.0 * 0.02 / (0.49 + 0.0004) > 5  # sigmas lost without
 
 
-def test_effective_std_follows_bright_pixels_while_noise_is_small():
-    noisy, std = jnp.linspace(-5.0, 5.0, 2001, dtype=jnp.float32), 0.7
-    found = np.asarray(effective_std(noisy, jnp.float32(0.035), std))
-    np.testing.assert_allclose(found, found[::-1], rtol=1e-5)
-    assert np.all(found[np.abs(np.asarray(noisy)) <= 0.21] == pytest.approx(0.7))
-    assert np.abs(np.diff(found)).max() < 0.006  # no steeper than the pixel itself
-    # Six sigmas of 0.035 are 0.21; at half of 0.1 s the excess has faded to 1 / 1.25.
-    assert found[-1] == pytest.approx(np.hypot(0.7, 0.8 * (5.0 - 0.21)), rel=1e-5)
-    faded = np.asarray(effective_std(noisy, jnp.float32(0.7), std))
-    assert faded.max() == pytest.approx(0.7, rel=1e-3)
-
-
-def test_effective_std_follows_stars_at_every_noise_level():
-    noisy, std = jnp.linspace(-300.0, 300.0, 6001, dtype=jnp.float32), 0.7
+def test_preconditioning_follows_bright_pixels_as_far_as_noise_allows():
+    noisy, std = jnp.linspace(-300.0, 300.0, 60001, dtype=jnp.float32), 0.7
     for sigma in (0.002, 0.07, 0.7, 7.0):
-        found = np.asarray(effective_std(noisy, jnp.float32(sigma), std, 20.0))
-        plain = np.asarray(effective_std(noisy, jnp.float32(sigma), std))
-        below = np.abs(np.asarray(noisy)) <= 6 * sigma + 14.0
-        np.testing.assert_allclose(found[below], plain[below], rtol=1e-6)
-        fading = 1 / (1 + (sigma / 0.07) ** 2)
-        expected = fading * (300.0 - 6 * sigma) + (1 - fading) * (300.0 - 6 * sigma - 14.0)
-        assert found[-1] == pytest.approx(np.hypot(0.7, expected), rel=1e-5)
-        assert np.abs(np.diff(found)).max() < 0.101  # no steeper than the pixel itself
+        pixel = precondition(noisy, jnp.float32(sigma), std)
+        faint = np.abs(np.asarray(noisy)) <= 6 * sigma
+        plain = {"skip": std**2, "out": sigma * std, "scale_in": 1.0}
+        for name, numerator in plain.items():
+            power = 1.0 if name == "skip" else 0.5
+            expected = numerator / (std**2 + sigma**2) ** power
+            np.testing.assert_allclose(np.asarray(getattr(pixel, name))[faint], expected, rtol=1e-5)
+        fraction = std**2 / (std**2 + sigma**2)
+        effective = np.hypot(std, fraction * (300.0 - 6 * sigma))
+        assert pixel.skip[-1] == pytest.approx(effective**2 / (effective**2 + sigma**2), rel=1e-5)
+        size = std + fraction**2 * (effective - std)
+        assert pixel.out[-1] == pytest.approx(sigma * size / np.hypot(effective, sigma), rel=1e-5)
+        scaled = np.asarray(noisy * pixel.scale_in)
+        np.testing.assert_allclose(scaled, -scaled[::-1], atol=1e-4)
+        assert np.abs(np.diff(scaled)).max() < 2 * 0.01 / min(std, np.hypot(std, sigma))
+
+
+def test_preconditioning_asks_less_of_the_network_than_edm():
+    """Where a star is to come out as bright as it went in, the gate has to be (1 - c_skip)/(c_in c_out)."""
+    std, star = 0.5, 500.0
+    for sigma in np.geomspace(1e-3, 40.0, 30):
+        pixel = precondition(jnp.float32(star), jnp.float32(sigma), std)
+        wanted = (1.0 - float(pixel.skip)) / float(pixel.scale_in * pixel.out)
+        assert wanted < 1.001 * sigma / std
+        assert wanted < 0.02 or sigma > std
 
 
 def test_covariance_apply_equals_dense_matrix():
