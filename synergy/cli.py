@@ -231,6 +231,9 @@ def reconstruct(  # noqa: PLR0913 (one per option)
         bool, typer.Option("--register", help="Align the images by what they show before reconstructing.")
     ] = False,
     steps: Annotated[int, typer.Option(min=1, help="Denoiser evaluations per draw.")] = 32,
+    corrector_sweeps: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Then N sweeps of a corrector, 8 evaluations each.")
+    ] = 0,
     figure: Annotated[Path | None, typer.Option(help="Also draw this figure (.png, .pdf, .svg).")] = None,
     transfer: Annotated[
         Path | None, typer.Option(help="Also draw which spatial frequencies the images determine.")
@@ -261,7 +264,7 @@ def reconstruct(  # noqa: PLR0913 (one per option)
             loaded,
             key=seed,
             draws=draws,
-            settings=SamplerSettings(steps=steps),
+            settings=SamplerSettings(steps=steps, corrector_sweeps=corrector_sweeps),
             progress=progress,
         )
     posterior.write(out_file)

@@ -22,13 +22,13 @@ exact where the prior is Gaussian. Two covariances are offered.
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from synergy.likelihood import GaussianLikelihood
 from synergy.priors.covariance import SpectralCovariance
 from synergy.priors.denoiser import Denoiser
 from synergy.sampling.circulant import CirculantPosterior, conjugate_gradient
+from synergy.sampling.data_space import back, solve
 
 
 @jax.tree_util.register_dataclass
@@ -97,37 +97,10 @@ class TweedieCovariance:
     ) -> Float[Array, "draw band y x"]:
         """Return the posterior mean of the clean scenes."""
         mean, pullback = jax.vjp(lambda x: self.denoiser(x, sigma), noisy)
-        likelihood = self.likelihood
 
         def covariance(x: Array) -> Array:
             return sigma**2 * pullback(x)[0]
 
-        def back(whitened: tuple[Array, ...]) -> Array:
-            coloured = tuple(n.whiten_transpose(w) for n, w in zip(likelihood.noises, whitened, strict=True))
-            return jax.vmap(likelihood.adjoint)(coloured)
-
-        def forth(scene: Array) -> tuple[Array, ...]:
-            images = jax.vmap(likelihood.forward)(scene)
-            return tuple(n.whiten(image) for n, image in zip(likelihood.noises, images, strict=True))
-
-        def dot(a: tuple[Array, ...], b: tuple[Array, ...]) -> Array:
-            return sum(
-                (jnp.sum(p * q, axis=(1, 2)) for p, q in zip(a, b, strict=True)), start=jnp.float32(0.0)
-            )
-
-        def add(a: tuple[Array, ...], scale: Array, b: tuple[Array, ...]) -> tuple[Array, ...]:
-            return tuple(p + scale[:, None, None] * q for p, q in zip(a, b, strict=True))
-
-        residual = jax.vmap(likelihood.whitened)(mean)
-        solution = tuple(jnp.zeros_like(r) for r in residual)
-        direction, rho = residual, dot(residual, residual)
-        for _ in range(self.iterations):
-            image = add(direction, jnp.ones_like(rho), forth(covariance(back(direction))))
-            curvature = dot(direction, image)
-            # Non-positive curvature comes from the asymmetry of a learned Jacobian: go no further there.
-            alpha = jnp.where(curvature > 0, rho / jnp.where(curvature > 0, curvature, 1.0), 0.0)
-            solution, residual = add(solution, alpha, direction), add(residual, -alpha, image)
-            rho_next = dot(residual, residual)
-            direction = add(residual, rho_next / jnp.maximum(rho, 1e-30), direction)
-            rho = rho_next
-        return mean + covariance(back(solution))
+        residual = jax.vmap(self.likelihood.whitened)(mean)
+        solution = solve(self.likelihood, covariance, residual, self.iterations)
+        return mean + covariance(back(self.likelihood, solution))
