@@ -20,6 +20,7 @@ from synergy.provenance import code
 from synergy.response import respond
 from synergy.sampling.amplitude import estimate_scale
 from synergy.sampling.circulant import CirculantPosterior, circulant_normal
+from synergy.sampling.integrators import INTEGRATORS
 from synergy.sampling.moment_matching import PriorCovariance, TweedieCovariance
 from synergy.sampling.reverse import sample
 from synergy.sampling.split_gibbs import Splitting, correct
@@ -42,6 +43,8 @@ class SamplerSettings:
         ``"prior"`` or ``"tweedie"`` (see `synergy.sampling.moment_matching`).
     iterations
         Conjugate-gradient steps per evaluation.
+    integrator
+        How steps are taken (see `synergy.sampling.integrators`).
     batch
         Draws made side by side.
     attempts
@@ -55,6 +58,7 @@ class SamplerSettings:
     steps: int = 32
     covariance: str = "prior"
     iterations: int = 8
+    integrator: str = "sde_2m"
     batch: int = 8
     attempts: int = 3
     corrector_sweeps: int = 0
@@ -123,6 +127,20 @@ def reconstruct(
     else:
         raise InputError(
             "settings.covariance", repr(settings.covariance), "'prior' or 'tweedie'", "Choose one."
+        )
+    if settings.integrator not in INTEGRATORS:
+        raise InputError(
+            "settings.integrator",
+            repr(settings.integrator),
+            f"one of {', '.join(INTEGRATORS)}",
+            "Choose one.",
+        )
+    if settings.integrator == "ancestral_drawn" and settings.covariance != "prior":
+        raise InputError(
+            "settings.integrator",
+            f"'ancestral_drawn' with covariance {settings.covariance!r}",
+            "covariance 'prior', of which draws can be made",
+            "Choose another integrator or covariance.",
         )
     key_draws, key_support = jax.random.split(key)
     splitting = None
@@ -216,7 +234,9 @@ def _draw(
                 )
 
         key_round = jax.random.fold_in(key, rounds)
-        made = sample(denoiser, key_round, (batch, *shape[1:]), sigmas, report)
+        made = sample(
+            denoiser, key_round, (batch, *shape[1:]), sigmas, report, INTEGRATORS[settings.integrator]
+        )
         if splitting is not None:
             made = correct(
                 denoiser.denoiser,

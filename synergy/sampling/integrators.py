@@ -19,7 +19,12 @@ Every step knows a denoiser ``D`` and nothing of data. With ``h = ln(sigma/sigma
     covariance ``V = sigma^2 dD/dx_t``, of which ``(1 - sigma'^2/sigma^2)^2`` enters the step
     (`synergy.sampling.tweedie`).
 
-The last step, to sigma = 0, returns the denoised mean.
+`ancestral_drawn`
+    The same with a draw from the Gaussian that the posterior denoiser itself assumes, where it offers one
+    (`synergy.sampling.moment_matching.PriorCovariance.draw`): no derivative of the network, and exact in any
+    number of steps where the prior is Gaussian.
+
+The last step, to sigma = 0, returns the denoised mean; that of `ancestral_drawn` a draw.
 """
 
 import dataclasses
@@ -106,12 +111,23 @@ def ancestral_tweedie(
     return ReverseState(_ancestral(state.noisy, drawn, key_noise, now, after), denoised)
 
 
+def ancestral_drawn(
+    denoiser: Denoiser, state: ReverseState, key: Array, sigmas: Float[Array, " 3"]
+) -> ReverseState:
+    """Take one ancestral step from a draw of the clean scene."""
+    _, now, after = sigmas
+    key_scene, key_noise = jax.random.split(key)
+    drawn = denoiser.draw(state.noisy, now, key_scene)
+    return ReverseState(_ancestral(state.noisy, drawn, key_noise, now, after), drawn)
+
+
 INTEGRATORS: dict[str, Step] = {
     "sde_2m": sde_2m,
     "ode_2m": ode_2m,
     "heun": heun,
     "ancestral": ancestral,
     "ancestral_tweedie": ancestral_tweedie,
+    "ancestral_drawn": ancestral_drawn,
 }
 """The steps by name."""
 

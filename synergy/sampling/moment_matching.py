@@ -22,6 +22,7 @@ exact where the prior is Gaussian. Two covariances are offered.
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from synergy.likelihood import GaussianLikelihood
@@ -61,18 +62,37 @@ class PriorCovariance:
     ) -> Float[Array, "draw band y x"]:
         """Return the posterior mean of the clean scenes."""
         mean = self.denoiser(noisy, sigma)
+        return mean + self._solve(jax.vmap(self.likelihood.score)(mean), sigma)
+
+    def draw(
+        self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""], key: Array
+    ) -> Float[Array, "draw band y x"]:
+        """Draw clean scenes from the Gaussian whose mean the call returns, at the cost of the mean.
+
+        With ``H = V^-1 + A^T N^-1 A`` the right-hand side is given noise of covariance H, so that the
+        solution has noise of covariance ``H^-1`` (perturb and optimise; Papandreou & Yuille 2010).
+        """
+        key_scene, key_data = jax.random.split(key)
+        mean = self.denoiser(noisy, sigma)
+        white = jax.random.normal(key_scene, noisy.shape, noisy.dtype)
+        of_prior = self.covariance.apply(white, lambda p: jnp.sqrt(1.0 / p + 1.0 / sigma**2))
+        of_data = tuple(
+            jax.random.normal(jax.random.fold_in(key_data, i), (len(noisy), *image.shape), image.dtype)
+            for i, image in enumerate(self.likelihood.images)
+        )
+        right = jax.vmap(self.likelihood.score)(mean) + of_prior + back(self.likelihood, of_data)
+        return mean + self._solve(right, sigma)
+
+    def _solve(self, right: Array, sigma: Array) -> Array:
         precision = 1.0 / sigma**2
 
         def matrix(x: Array) -> Array:
-            return self.covariance.apply(x, lambda p: 1.0 / p + precision) + jax.vmap(self.likelihood.normal)(
-                x
-            )
+            normal = jax.vmap(self.likelihood.normal)(x)
+            return self.covariance.apply(x, lambda p: 1.0 / p + precision) + normal
 
-        right = jax.vmap(self.likelihood.score)(mean)
-        step = conjugate_gradient(
+        return conjugate_gradient(
             matrix, lambda x: self.circulant.solve(x, precision), right, self.iterations
         )
-        return mean + step
 
 
 @jax.tree_util.register_dataclass

@@ -82,6 +82,7 @@ SAMPLERS: dict[str, Sampler] = {
     "Heun": _reverse(_prior_covariance, 16, "heun"),
     "ancestral": _reverse(_prior_covariance, 32, "ancestral"),
     "ancestral, Tweedie": _reverse(_prior_covariance, 32, "ancestral_tweedie"),
+    "ancestral, drawn": _reverse(_prior_covariance, 16, "ancestral_drawn"),
     "PiGDM": _reverse(_pigdm, 32),
     "PiGDM, ancestral": _reverse(_pigdm, 128, "ancestral"),
     "DPS": _reverse(_dps, 256, "ancestral"),

@@ -161,7 +161,23 @@ def test_conditional_draws_have_the_covariance_of_the_denoiser():
     assert np.abs(axes.var(axis=1) - 1.0).max() < 0.15
 
 
-@pytest.mark.parametrize("name", INTEGRATORS)
+def test_drawn_scenes_make_gaussian_posteriors_exact_in_few_steps():
+    oracle = oracles.gaussian(8)
+    null = oracle.null(DRAWS)
+    denoiser = PriorCovariance(oracle.denoiser, oracle.likelihood, oracle.covariance, oracle.circulant, 20)
+    shape, sigmas = (DRAWS, *oracle.shape), NoiseSchedule(1e-2, 40.0).grid(6)
+    found = {
+        name: oracles.judge(
+            oracle, np.asarray(sample(denoiser, jax.random.key(7), shape, sigmas, step=INTEGRATORS[name]))
+        )
+        for name in ("ancestral_drawn", "sde_2m")
+    }
+    for key, (mean, error) in null.items():
+        assert abs(found["ancestral_drawn"][key] - mean) <= 4.0 * error + 1e-9, key
+    assert abs(found["sde_2m"]["variance"] - 1.0) > 0.2  # what so few steps cost otherwise
+
+
+@pytest.mark.parametrize("name", [name for name in INTEGRATORS if name != "ancestral_drawn"])
 def test_integrators_agree_in_the_limit_of_many_steps(name):
     """All of them draw a Gaussian prior of known variance if the steps are small."""
     oracle = oracles.gaussian(8)
