@@ -1,4 +1,4 @@
-"""How well priors and samplers reconstruct a fixed set of mocks: error and coverage of the posterior, by band.
+"""How well priors and samplers reconstruct a fixed set of mocks: error and coverage, by band.
 
     synergy mock configs/mock/euclid_wide_lsst_y10.yaml --data DATA --out MOCKS
     python tests/benchmarks/prior_on_mocks.py MOCKS --out DIR [--priors default PATH ...] [--pairs 16]
