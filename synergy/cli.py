@@ -234,6 +234,9 @@ def reconstruct(  # noqa: PLR0913 (one per option)
     covariance: Annotated[
         str, typer.Option(help="prior, or tweedie: for bright stars, three times slower.")
     ] = "prior",
+    corrector_sweeps: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Then N sweeps of a corrector, 8 evaluations each.")
+    ] = 0,
     figure: Annotated[Path | None, typer.Option(help="Also draw this figure (.png, .pdf, .svg).")] = None,
     transfer: Annotated[
         Path | None, typer.Option(help="Also draw which spatial frequencies the images determine.")
@@ -264,7 +267,7 @@ def reconstruct(  # noqa: PLR0913 (one per option)
             loaded,
             key=seed,
             draws=draws,
-            settings=SamplerSettings(steps=steps, covariance=covariance),
+            settings=SamplerSettings(steps=steps, covariance=covariance, corrector_sweeps=corrector_sweeps),
             progress=progress,
         )
     posterior.write(out_file)

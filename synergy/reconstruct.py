@@ -20,8 +20,10 @@ from synergy.provenance import code
 from synergy.response import respond
 from synergy.sampling.amplitude import estimate_scale
 from synergy.sampling.circulant import CirculantPosterior, circulant_normal
+from synergy.sampling.integrators import INTEGRATORS
 from synergy.sampling.moment_matching import PriorCovariance, TweedieCovariance
 from synergy.sampling.reverse import sample
+from synergy.sampling.split_gibbs import Splitting, correct
 from synergy.sampling.support import support_map
 
 Progress = Callable[[int, int, str], None]
@@ -41,17 +43,26 @@ class SamplerSettings:
         ``"prior"`` or ``"tweedie"`` (see `synergy.sampling.moment_matching`).
     iterations
         Conjugate-gradient steps per evaluation.
+    integrator
+        How steps are taken (see `synergy.sampling.integrators`).
     batch
         Draws made side by side.
     attempts
         How often a diverged draw is made again before giving up.
+    corrector_sweeps
+        Sweeps of `synergy.sampling.split_gibbs` after each draw.
+    corrector_steps
+        Denoiser evaluations per sweep.
     """
 
     steps: int = 32
     covariance: str = "prior"
     iterations: int = 8
+    integrator: str = "sde_2m"
     batch: int = 8
     attempts: int = 3
+    corrector_sweeps: int = 0
+    corrector_steps: int = 8
 
 
 def reconstruct(
@@ -90,7 +101,7 @@ def reconstruct(
     Raises
     ------
     InputError
-        If the observations do not fit together or name bands that the prior has not.
+        If the observations do not fit together or name bands that the prior has not, or settings do not fit.
     FloatingPointError
         If draws keep diverging.
     """
@@ -117,9 +128,26 @@ def reconstruct(
         raise InputError(
             "settings.covariance", repr(settings.covariance), "'prior' or 'tweedie'", "Choose one."
         )
+    if settings.integrator not in INTEGRATORS:
+        raise InputError(
+            "settings.integrator",
+            repr(settings.integrator),
+            f"one of {', '.join(INTEGRATORS)}",
+            "Choose one.",
+        )
+    if settings.integrator == "ancestral_drawn" and settings.covariance != "prior":
+        raise InputError(
+            "settings.integrator",
+            f"'ancestral_drawn' with covariance {settings.covariance!r}",
+            "covariance 'prior', of which draws can be made",
+            "Choose another integrator or covariance.",
+        )
     key_draws, key_support = jax.random.split(key)
+    splitting = None
+    if settings.corrector_sweeps > 0:
+        splitting = Splitting.build(scaled, jax.random.fold_in(key, 0), prior.schedule.sigma_min)
     sigmas = _noise_levels(prior, scale**2 * normal, settings.steps)
-    normalised, redone = _draw(denoiser, scaled, sigmas, key_draws, (draws, *shape), settings, progress)
+    normalised, redone = _draw(denoiser, splitting, sigmas, key_draws, (draws, *shape), settings, progress)
     scenes = normalised * np.asarray(unit)[None, :, None, None]
     support = support_map(scaled, prior.covariance, circulant, key_support, shape)
     mean = jnp.asarray(scenes.mean(axis=0))
@@ -174,7 +202,7 @@ def _noise_levels(
 
 def _draw(
     denoiser: PriorCovariance | TweedieCovariance,
-    likelihood: GaussianLikelihood,
+    splitting: Splitting | None,
     sigmas: Float[np.ndarray, " level"],
     key: Array,
     shape: tuple[int, int, int, int],
@@ -182,7 +210,9 @@ def _draw(
     progress: Progress | None,
 ) -> tuple[Float[np.ndarray, "draw band y x"], int]:
     """Make all draws in batches of one shape; make diverged ones again."""
+    likelihood = denoiser.likelihood
     draws, batch = shape[0], min(settings.batch, shape[0])
+    sweeps = settings.corrector_sweeps * settings.corrector_steps
     fit = jax.jit(lambda scenes: jnp.sum(jax.lax.map(likelihood.chi2, scenes), axis=1))
     data = sum(float(noise.n_pixels) for noise in likelihood.noises)
     kept: list[np.ndarray] = []
@@ -196,14 +226,28 @@ def _draw(
             )
         have = sum(map(len, kept))
 
-        def report(step: int, steps: int, have: int = have) -> None:
+        def report(step: int, _: int, have: int = have) -> None:
             if progress is not None:
-                part = min(batch, draws - have) * step / steps
+                part = min(batch, draws - have) * step / (len(sigmas) - 1 + sweeps)
                 progress(
                     int(1000 * (have + part)), 1000 * draws, f"draws {have + 1} to {min(have + batch, draws)}"
                 )
 
-        made = sample(denoiser, jax.random.fold_in(key, rounds), (batch, *shape[1:]), sigmas, report)
+        key_round = jax.random.fold_in(key, rounds)
+        made = sample(
+            denoiser, key_round, (batch, *shape[1:]), sigmas, report, INTEGRATORS[settings.integrator]
+        )
+        if splitting is not None:
+            made = correct(
+                denoiser.denoiser,
+                likelihood,
+                splitting,
+                jax.random.fold_in(key_round, 0),
+                made,
+                settings.corrector_sweeps,
+                settings.corrector_steps,
+                lambda step, steps, report=report: report(len(sigmas) - 1 + step, steps),
+            )
         chi2 = np.asarray(fit(made))
         zero = float(fit(jnp.zeros_like(made[:1]))[0])
         # A draw that explains the data worse than empty sky has left the posterior.

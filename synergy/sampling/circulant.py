@@ -130,6 +130,9 @@ def conjugate_gradient(
     iterations
         Number of steps; fixed, so that nothing waits on a norm and each draw is independent of its
         neighbours.
+
+    Derivatives are those of the exact solution: differentiating the steps would divide by residuals that
+    have converged to nothing.
     """
 
     def dot(a: Array, b: Array) -> Array:
@@ -147,9 +150,12 @@ def conjugate_gradient(
         rho_next = dot(residual, smoothed)
         return solution, residual, smoothed + divide(rho_next, rho) * direction, rho_next
 
-    smoothed = preconditioner(right)
-    carry = (jnp.zeros_like(right), right, smoothed, dot(right, smoothed))
-    return jax.lax.fori_loop(0, iterations, body, carry)[0]
+    def solve(_: Callable[[Array], Array], right: Array) -> Array:
+        smoothed = preconditioner(right)
+        carry = (jnp.zeros_like(right), right, smoothed, dot(right, smoothed))
+        return jax.lax.fori_loop(0, iterations, body, carry)[0]
+
+    return jax.lax.custom_linear_solve(matrix, right, solve, symmetric=True)
 
 
 @functools.partial(jax.jit, static_argnames="iterations")

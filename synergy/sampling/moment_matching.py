@@ -29,6 +29,7 @@ from synergy.likelihood import GaussianLikelihood
 from synergy.priors.covariance import SpectralCovariance
 from synergy.priors.denoiser import Denoiser
 from synergy.sampling.circulant import CirculantPosterior, conjugate_gradient
+from synergy.sampling.data_space import back, solve
 
 
 @jax.tree_util.register_dataclass
@@ -61,18 +62,37 @@ class PriorCovariance:
     ) -> Float[Array, "draw band y x"]:
         """Return the posterior mean of the clean scenes."""
         mean = self.denoiser(noisy, sigma)
+        return mean + self._solve(jax.vmap(self.likelihood.score)(mean), sigma)
+
+    def draw(
+        self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""], key: Array
+    ) -> Float[Array, "draw band y x"]:
+        """Draw clean scenes from the Gaussian whose mean the call returns, at the cost of the mean.
+
+        With ``H = V^-1 + A^T N^-1 A`` the right-hand side is given noise of covariance H, so that the
+        solution has noise of covariance ``H^-1`` (perturb and optimise; Papandreou & Yuille 2010).
+        """
+        key_scene, key_data = jax.random.split(key)
+        mean = self.denoiser(noisy, sigma)
+        white = jax.random.normal(key_scene, noisy.shape, noisy.dtype)
+        of_prior = self.covariance.apply(white, lambda p: jnp.sqrt(1.0 / p + 1.0 / sigma**2))
+        of_data = tuple(
+            jax.random.normal(jax.random.fold_in(key_data, i), (len(noisy), *image.shape), image.dtype)
+            for i, image in enumerate(self.likelihood.images)
+        )
+        right = jax.vmap(self.likelihood.score)(mean) + of_prior + back(self.likelihood, of_data)
+        return mean + self._solve(right, sigma)
+
+    def _solve(self, right: Array, sigma: Array) -> Array:
         precision = 1.0 / sigma**2
 
         def matrix(x: Array) -> Array:
-            return self.covariance.apply(x, lambda p: 1.0 / p + precision) + jax.vmap(self.likelihood.normal)(
-                x
-            )
+            normal = jax.vmap(self.likelihood.normal)(x)
+            return self.covariance.apply(x, lambda p: 1.0 / p + precision) + normal
 
-        right = jax.vmap(self.likelihood.score)(mean)
-        step = conjugate_gradient(
+        return conjugate_gradient(
             matrix, lambda x: self.circulant.solve(x, precision), right, self.iterations
         )
-        return mean + step
 
 
 @jax.tree_util.register_dataclass
@@ -97,37 +117,10 @@ class TweedieCovariance:
     ) -> Float[Array, "draw band y x"]:
         """Return the posterior mean of the clean scenes."""
         mean, pullback = jax.vjp(lambda x: self.denoiser(x, sigma), noisy)
-        likelihood = self.likelihood
 
         def covariance(x: Array) -> Array:
             return sigma**2 * pullback(x)[0]
 
-        def back(whitened: tuple[Array, ...]) -> Array:
-            coloured = tuple(n.whiten_transpose(w) for n, w in zip(likelihood.noises, whitened, strict=True))
-            return jax.vmap(likelihood.adjoint)(coloured)
-
-        def forth(scene: Array) -> tuple[Array, ...]:
-            images = jax.vmap(likelihood.forward)(scene)
-            return tuple(n.whiten(image) for n, image in zip(likelihood.noises, images, strict=True))
-
-        def dot(a: tuple[Array, ...], b: tuple[Array, ...]) -> Array:
-            return sum(
-                (jnp.sum(p * q, axis=(1, 2)) for p, q in zip(a, b, strict=True)), start=jnp.float32(0.0)
-            )
-
-        def add(a: tuple[Array, ...], scale: Array, b: tuple[Array, ...]) -> tuple[Array, ...]:
-            return tuple(p + scale[:, None, None] * q for p, q in zip(a, b, strict=True))
-
-        residual = jax.vmap(likelihood.whitened)(mean)
-        solution = tuple(jnp.zeros_like(r) for r in residual)
-        direction, rho = residual, dot(residual, residual)
-        for _ in range(self.iterations):
-            image = add(direction, jnp.ones_like(rho), forth(covariance(back(direction))))
-            curvature = dot(direction, image)
-            # Non-positive curvature comes from the asymmetry of a learned Jacobian: go no further there.
-            alpha = jnp.where(curvature > 0, rho / jnp.where(curvature > 0, curvature, 1.0), 0.0)
-            solution, residual = add(solution, alpha, direction), add(residual, -alpha, image)
-            rho_next = dot(residual, residual)
-            direction = add(residual, rho_next / jnp.maximum(rho, 1e-30), direction)
-            rho = rho_next
-        return mean + covariance(back(solution))
+        residual = jax.vmap(self.likelihood.whitened)(mean)
+        solution = solve(self.likelihood, covariance, residual, self.iterations)
+        return mean + covariance(back(self.likelihood, solution))
