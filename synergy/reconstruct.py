@@ -21,6 +21,7 @@ from synergy.response import respond
 from synergy.sampling.amplitude import estimate_scale
 from synergy.sampling.circulant import CirculantPosterior, circulant_normal
 from synergy.sampling.integrators import INTEGRATORS
+from synergy.sampling.learned_variance import LearnedVariance
 from synergy.sampling.moment_matching import PriorCovariance, TweedieCovariance
 from synergy.sampling.reverse import sample
 from synergy.sampling.split_gibbs import Splitting, correct
@@ -40,7 +41,8 @@ class SamplerSettings:
     steps
         Denoiser evaluations per draw.
     covariance
-        ``"prior"`` or ``"tweedie"`` (see `synergy.sampling.moment_matching`).
+        ``"prior"`` or ``"tweedie"`` (see `synergy.sampling.moment_matching`), or ``"learned"``, with priors
+        that state variances (see `synergy.sampling.learned_variance`).
     iterations
         Conjugate-gradient steps per evaluation.
     integrator
@@ -124,9 +126,13 @@ def reconstruct(
         denoiser = PriorCovariance(prior, scaled, prior.covariance, circulant, settings.iterations)
     elif settings.covariance == "tweedie":
         denoiser = TweedieCovariance(prior, scaled, settings.iterations)
+    elif settings.covariance == "learned":
+        denoiser = LearnedVariance(
+            prior, scaled, prior.covariance.basis, prior.network.patch, settings.iterations
+        )
     else:
         raise InputError(
-            "settings.covariance", repr(settings.covariance), "'prior' or 'tweedie'", "Choose one."
+            "settings.covariance", repr(settings.covariance), "'prior', 'learned' or 'tweedie'", "Choose one."
         )
     if settings.integrator not in INTEGRATORS:
         raise InputError(
@@ -135,11 +141,11 @@ def reconstruct(
             f"one of {', '.join(INTEGRATORS)}",
             "Choose one.",
         )
-    if settings.integrator == "ancestral_drawn" and settings.covariance != "prior":
+    if settings.integrator == "ancestral_drawn" and settings.covariance == "tweedie":
         raise InputError(
             "settings.integrator",
             f"'ancestral_drawn' with covariance {settings.covariance!r}",
-            "covariance 'prior', of which draws can be made",
+            "covariance 'prior' or 'learned', of which draws can be made",
             "Choose another integrator or covariance.",
         )
     key_draws, key_support = jax.random.split(key)
@@ -201,7 +207,7 @@ def _noise_levels(
 
 
 def _draw(
-    denoiser: PriorCovariance | TweedieCovariance,
+    denoiser: PriorCovariance | TweedieCovariance | LearnedVariance,
     splitting: Splitting | None,
     sigmas: Float[np.ndarray, " level"],
     key: Array,

@@ -21,3 +21,14 @@ class Denoiser(Protocol):
     ) -> Float[Array, "draw band y x"]:
         """Return ``E[x | x + sigma * noise = noisy]`` for each draw."""
         ...
+
+
+@runtime_checkable
+class VarianceDenoiser(Denoiser, Protocol):
+    """A denoiser that also states the variance of its error, in the basis of `synergy.priors.basis`."""
+
+    def with_variance(
+        self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""]
+    ) -> tuple[Float[Array, "draw band y x"], Float[Array, "draw mode y x"]]:
+        """Return the mean of the clean scenes, and the variances of its error's coefficients."""
+        ...

@@ -8,6 +8,7 @@ import pytest
 from data_prep.demo import make_demo
 from synergy import SamplerSettings, load_prior, reconstruct
 from synergy.baselines.wiener import wiener
+from synergy.errors import InputError
 from synergy.metrics.calibration import coverage
 from synergy.metrics.image import nmse
 from synergy.metrics.photometry import total_flux_error
@@ -66,6 +67,15 @@ def test_corrector_goes_on_from_the_draws(demo):
     assert np.corrcoef(posterior.draws[0].ravel(), plain.draws[0].ravel())[0, 1] > 0.9
     assert [done for done, _, _ in reports] == sorted(done for done, _, _ in reports)
     assert reports[-1][:2] == (2000, 2000)
+
+
+def test_learned_variances_need_a_prior_that_states_them(demo):
+    _, frame, observations, _ = demo
+    settings = SamplerSettings(steps=12, batch=2, covariance="learned")
+    posterior = reconstruct(observations, load_prior("laptop"), 3, 2, settings, frame)
+    assert np.all(np.abs(posterior.chi2_per_pixel - 1.0) < 0.5)
+    with pytest.raises(InputError, match="variance: true"):
+        reconstruct(observations, load_prior("default"), 3, 2, settings, frame)
 
 
 def test_prior_runs_at_any_size_and_its_card_says_what_it_is():

@@ -1,0 +1,96 @@
+"""Moment matching with stated variances, where those are exact: a prior that is independent in the basis."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+
+from synergy.likelihood import GaussianLikelihood
+from synergy.priors.basis import analyse, synthesise
+from synergy.priors.schedule import NoiseSchedule
+from synergy.sampling.integrators import INTEGRATORS
+from synergy.sampling.learned_variance import LearnedVariance
+from synergy.sampling.reverse import sample
+
+PATCH, SIDE, DRAWS = 4, 8, 400
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class IndependentDenoiser:
+    """Exact denoiser of ``x ~ N(0, B diag(variance) B^T)``."""
+
+    modes: jax.Array
+    variance: jax.Array
+
+    def __call__(self, noisy, sigma):
+        """Return the mean."""
+        return self.with_variance(noisy, sigma)[0]
+
+    def with_variance(self, noisy, sigma):
+        """Return the mean, and the variances of its error."""
+        share = self.variance / (self.variance + sigma**2)
+        mean = synthesise(share * analyse(noisy, self.modes, PATCH), self.modes, PATCH)
+        return mean, jnp.broadcast_to(share * sigma**2, noisy.shape)
+
+
+@pytest.fixture(scope="module")
+def likelihood() -> GaussianLikelihood:
+    return oracles.gaussian(SIDE).likelihood
+
+
+@pytest.fixture(scope="module")
+def denoiser() -> IndependentDenoiser:
+    """Bright in the middle, faint around it, and fainter in fine detail than in blocks."""
+    y, x = np.indices((SIDE, SIDE))
+    where = np.exp(-np.hypot(y - 3.5, x - 3.5))
+    coarse = np.where((y % PATCH == 0) & (x % PATCH == 0), 4.0, 1.0)
+    variance = where * coarse * np.array([4.0, 1.0])[:, None, None]
+    modes = np.array([[0.8, -0.6], [0.6, 0.8]])
+    return IndependentDenoiser(jnp.asarray(modes, jnp.float32), jnp.asarray(variance, jnp.float32))
+
+
+def _closed_form(
+    denoiser: IndependentDenoiser, likelihood: GaussianLikelihood, noisy: np.ndarray, precision: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and covariance of the clean scene given data and, of that precision, a noisy scene."""
+    size = 2 * SIDE**2
+    unit = jnp.eye(size, dtype=jnp.float32).reshape(size, 2, SIDE, SIDE)
+    basis = np.asarray(synthesise(unit, denoiser.modes, PATCH), np.float64).reshape(size, size)
+    prior = basis.T @ np.diag(1.0 / np.asarray(denoiser.variance, np.float64).ravel()) @ basis
+    normal = np.asarray(jax.vmap(likelihood.normal)(unit), np.float64).reshape(size, size)
+    covariance = np.linalg.inv(prior + normal + precision * np.eye(size))
+    right = np.asarray(likelihood.data_adjoint(), np.float64).ravel() + precision * noisy.ravel()
+    return covariance @ right, covariance
+
+
+def test_mean_and_draws_are_the_closed_form(denoiser, likelihood):
+    sigma, count = 0.7, 4000
+    noisy = jax.random.normal(jax.random.key(0), (1, 2, SIDE, SIDE))
+    posterior = LearnedVariance(denoiser, likelihood, denoiser.modes, PATCH, 60)
+    mean, covariance = _closed_form(denoiser, likelihood, np.asarray(noisy, np.float64), sigma**-2)
+    spread = np.sqrt(np.diag(covariance))
+    found = np.asarray(posterior(noisy, jnp.float32(sigma))).ravel()
+    assert np.max(np.abs(found - mean) / spread) < 5e-3
+    draws = posterior.draw(jnp.repeat(noisy, count, axis=0), jnp.float32(sigma), jax.random.key(1))
+    flat = np.asarray(draws, np.float64).reshape(count, -1)
+    axes = np.linalg.solve(np.linalg.cholesky(covariance), (flat - mean).T)
+    assert abs(count * np.sum(axes.mean(axis=1) ** 2) - len(axes)) < 4 * np.sqrt(2 * len(axes))
+    assert np.abs(axes.var(axis=1) - 1.0).max() < 5 * np.sqrt(2 / count)
+
+
+@pytest.mark.parametrize(
+    ("integrator", "steps", "low", "high"), [("ancestral_drawn", 8, 0.97, 1.03), ("sde_2m", 32, 0.98, 1.12)]
+)
+def test_posterior_draws(denoiser, likelihood, integrator, steps, low, high):
+    posterior = LearnedVariance(denoiser, likelihood, denoiser.modes, PATCH, 40)
+    shape, sigmas = (DRAWS, 2, SIDE, SIDE), NoiseSchedule(1e-2, 40.0).grid(steps)
+    draws = sample(posterior, jax.random.key(2), shape, sigmas, step=INTEGRATORS[integrator])
+    mean, covariance = _closed_form(denoiser, likelihood, np.zeros(shape[1:]), 0.0)
+    flat = np.asarray(draws, np.float64).reshape(DRAWS, -1)
+    axes = np.linalg.solve(np.linalg.cholesky(covariance), (flat - mean).T)
+    assert abs(DRAWS * np.sum(axes.mean(axis=1) ** 2) - len(axes)) < 4 * np.sqrt(2 * len(axes))
+    assert low < np.mean(axes.var(axis=1)) < high
