@@ -159,7 +159,7 @@ def judge(oracle: Oracle, draws: np.ndarray) -> dict[str, float]:
 
 @jax.jit
 def _chi2(likelihood: GaussianLikelihood, scenes: jax.Array) -> jax.Array:
-    return jax.vmap(lambda scene: jnp.sum(likelihood.chi2(scene)))(scenes)
+    return jax.lax.map(lambda scene: jnp.sum(likelihood.chi2(scene)), scenes, batch_size=500)
 
 
 def _covariance(amplitude: float = 1.0) -> SpectralCovariance:
