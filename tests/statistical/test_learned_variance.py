@@ -15,7 +15,7 @@ from synergy.sampling.integrators import INTEGRATORS
 from synergy.sampling.learned_variance import LearnedVariance
 from synergy.sampling.reverse import sample
 
-PATCH, SIDE, DRAWS = 4, 8, 400
+PATCH, SIDE, DRAWS = 4, 8, 300
 
 
 @jax.tree_util.register_dataclass
@@ -68,9 +68,9 @@ def _closed_form(
 
 
 def test_mean_and_draws_are_the_closed_form(denoiser, likelihood):
-    sigma, count = 0.7, 4000
+    sigma, count = 0.7, 1000
     noisy = jax.random.normal(jax.random.key(0), (1, 2, SIDE, SIDE))
-    posterior = LearnedVariance(denoiser, likelihood, denoiser.modes, PATCH, 60)
+    posterior = LearnedVariance(denoiser, likelihood, denoiser.modes, PATCH, 30)
     mean, covariance = _closed_form(denoiser, likelihood, np.asarray(noisy, np.float64), sigma**-2)
     spread = np.sqrt(np.diag(covariance))
     found = np.asarray(posterior(noisy, jnp.float32(sigma))).ravel()
@@ -86,7 +86,7 @@ def test_mean_and_draws_are_the_closed_form(denoiser, likelihood):
     ("integrator", "steps", "low", "high"), [("ancestral_drawn", 8, 0.97, 1.03), ("sde_2m", 32, 0.98, 1.12)]
 )
 def test_posterior_draws(denoiser, likelihood, integrator, steps, low, high):
-    posterior = LearnedVariance(denoiser, likelihood, denoiser.modes, PATCH, 40)
+    posterior = LearnedVariance(denoiser, likelihood, denoiser.modes, PATCH, 20)
     shape, sigmas = (DRAWS, 2, SIDE, SIDE), NoiseSchedule(1e-2, 40.0).grid(steps)
     draws = sample(posterior, jax.random.key(2), shape, sigmas, step=INTEGRATORS[integrator])
     mean, covariance = _closed_form(denoiser, likelihood, np.zeros(shape[1:]), 0.0)
