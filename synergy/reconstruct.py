@@ -15,6 +15,7 @@ from synergy.frame import Frame
 from synergy.likelihood import GaussianLikelihood
 from synergy.observation import Observation
 from synergy.posterior import Posterior
+from synergy.priors.denoiser import DrawingDenoiser
 from synergy.priors.diffusion import DiffusionPrior
 from synergy.provenance import code
 from synergy.response import respond
@@ -141,7 +142,7 @@ def reconstruct(
             f"one of {', '.join(INTEGRATORS)}",
             "Choose one.",
         )
-    if settings.integrator == "ancestral_drawn" and settings.covariance == "tweedie":
+    if settings.integrator == "ancestral_drawn" and not isinstance(denoiser, DrawingDenoiser):
         raise InputError(
             "settings.integrator",
             f"'ancestral_drawn' with covariance {settings.covariance!r}",
@@ -151,7 +152,7 @@ def reconstruct(
     key_draws, key_support = jax.random.split(key)
     splitting = None
     if settings.corrector_sweeps > 0:
-        splitting = Splitting.build(scaled, jax.random.fold_in(key, 0), prior.schedule.sigma_min)
+        splitting = Splitting.build(scaled, prior.schedule.sigma_min)
     sigmas = _noise_levels(prior, scale**2 * normal, settings.steps)
     normalised, redone = _draw(denoiser, splitting, sigmas, key_draws, (draws, *shape), settings, progress)
     scenes = normalised * np.asarray(unit)[None, :, None, None]
@@ -248,7 +249,7 @@ def _draw(
                 denoiser.denoiser,
                 likelihood,
                 splitting,
-                jax.random.fold_in(key_round, 0),
+                jax.random.split(key_round, 3)[2],  # `sample` splits it in two
                 made,
                 settings.corrector_sweeps,
                 settings.corrector_steps,

@@ -32,3 +32,14 @@ class VarianceDenoiser(Denoiser, Protocol):
     ) -> tuple[Float[Array, "draw band y x"], Float[Array, "draw mode y x"]]:
         """Return the mean of the clean scenes, and the variances of its error's coefficients."""
         ...
+
+
+@runtime_checkable
+class DrawingDenoiser(Denoiser, Protocol):
+    """A denoiser that also draws from the Gaussian that it takes clean scenes to follow."""
+
+    def draw(
+        self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""], key: Array
+    ) -> Float[Array, "draw band y x"]:
+        """Return one clean scene for each noisy one."""
+        ...

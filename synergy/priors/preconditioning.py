@@ -31,6 +31,8 @@ from jaxtyping import Array, Float
 BEYOND_DOUBT = 6.0
 """Sigmas of noise that a pixel must exceed before it counts as bright."""
 
+FADED = 0.1
+"""Noise level, in units of s, at which half of the excess is followed by priors of the kind ``"faded"``."""
 
 Kind = Literal["followed", "faded"]
 """How far bright pixels are followed."""
@@ -71,7 +73,7 @@ def precondition(
     """
     std = np.float32(data_std)
     excess = jnp.maximum(jnp.abs(noisy) - np.float32(BEYOND_DOUBT) * sigma, 0.0)
-    reach = std if kind == "followed" else np.float32(0.1) * std
+    reach = std if kind == "followed" else np.float32(FADED) * std
     followed = reach**2 / (reach**2 + sigma**2)
     effective = jnp.sqrt(std**2 + (followed * excess) ** 2)
     total = jnp.sqrt(sigma**2 + effective**2)

@@ -14,6 +14,7 @@ scene. One eigendecomposition of ``Sigma^-1 + M`` per frequency then inverts ``H
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -114,19 +115,20 @@ def _normal_of_batch(likelihood: GaussianLikelihood, scenes: Array) -> Array:
 
 
 def conjugate_gradient(
-    matrix: Callable[[Array], Array],
-    preconditioner: Callable[[Array], Array],
-    right: Float[Array, "draw band y x"],
+    matrix: Callable[[Any], Any],
+    preconditioner: Callable[[Any], Any],
+    right: Any,
     iterations: int,
-) -> Float[Array, "draw band y x"]:
+) -> Any:
     """Solve ``matrix x = right`` for each draw by a fixed number of preconditioned conjugate-gradient steps.
 
     Parameters
     ----------
     matrix, preconditioner
-        Symmetric positive definite linear maps of batches of scenes.
+        Symmetric positive definite linear maps. Where a matrix turns out not to be (a learned Jacobian), a
+        draw goes no further than that.
     right
-        Right-hand sides.
+        Right-hand sides: an array, or a pytree of arrays, whose first axis counts draws.
     iterations
         Number of steps; fixed, so that nothing waits on a norm and each draw is independent of its
         neighbours.
@@ -135,25 +137,29 @@ def conjugate_gradient(
     have converged to nothing.
     """
 
-    def dot(a: Array, b: Array) -> Array:
-        return jnp.sum(a * b, axis=(-3, -2, -1), keepdims=True)
+    def dot(a: Any, b: Any) -> Array:
+        parts = jax.tree_util.tree_map(lambda p, q: jnp.sum((p * q).reshape(len(p), -1), axis=1), a, b)
+        return functools.reduce(jnp.add, jax.tree_util.tree_leaves(parts))
+
+    def add(a: Any, factor: Array, b: Any) -> Any:
+        return jax.tree_util.tree_map(lambda p, q: p + factor.reshape(-1, *[1] * (p.ndim - 1)) * q, a, b)
 
     def divide(a: Array, b: Array) -> Array:
         return jnp.where(b > 0, a / jnp.where(b > 0, b, 1.0), 0.0)
 
-    def body(_: int | Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+    def body(_: int | Array, carry: tuple[Any, ...]) -> tuple[Any, ...]:
         solution, residual, direction, rho = carry
         image = matrix(direction)
         alpha = divide(rho, dot(direction, image))
-        solution, residual = solution + alpha * direction, residual - alpha * image
+        solution, residual = add(solution, alpha, direction), add(residual, -alpha, image)
         smoothed = preconditioner(residual)
         rho_next = dot(residual, smoothed)
-        return solution, residual, smoothed + divide(rho_next, rho) * direction, rho_next
+        return solution, residual, add(smoothed, divide(rho_next, rho), direction), rho_next
 
-    def solve(_: Callable[[Array], Array], right: Array) -> Array:
+    def solve(_: Callable[[Any], Any], right: Any) -> Any:
         smoothed = preconditioner(right)
-        carry = (jnp.zeros_like(right), right, smoothed, dot(right, smoothed))
-        return jax.lax.fori_loop(0, iterations, body, carry)[0]
+        zero = jax.tree_util.tree_map(jnp.zeros_like, right)
+        return jax.lax.fori_loop(0, iterations, body, (zero, right, smoothed, dot(right, smoothed)))[0]
 
     return jax.lax.custom_linear_solve(matrix, right, solve, symmetric=True)
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from synergy.likelihood import GaussianLikelihood, Images
+from synergy.sampling.circulant import conjugate_gradient
 
 
 def back(likelihood: GaussianLikelihood, whitened: Images) -> Float[Array, "draw band y x"]:
@@ -46,21 +47,16 @@ def solve(
         Number of steps, fixed.
     """
 
-    def dot(a: Images, b: Images) -> Array:
-        return sum((jnp.sum(p * q, axis=(1, 2)) for p, q in zip(a, b, strict=True)), start=jnp.float32(0.0))
+    def matrix(whitened: Images) -> Images:
+        image = forth(likelihood, covariance(back(likelihood, whitened)))
+        return jax.tree_util.tree_map(jnp.add, whitened, image)
 
-    def add(a: Images, scale: Array, b: Images) -> Images:
-        return tuple(p + scale[:, None, None] * q for p, q in zip(a, b, strict=True))
+    return conjugate_gradient(matrix, lambda whitened: whitened, residual, iterations)
 
-    solution = tuple(jnp.zeros_like(r) for r in residual)
-    direction, rho = residual, dot(residual, residual)
-    for _ in range(iterations):
-        image = add(direction, jnp.ones_like(rho), forth(likelihood, covariance(back(likelihood, direction))))
-        curvature = dot(direction, image)
-        # Non-positive curvature comes from the asymmetry of a learned Jacobian: go no further there.
-        alpha = jnp.where(curvature > 0, rho / jnp.where(curvature > 0, curvature, 1.0), 0.0)
-        solution, residual = add(solution, alpha, direction), add(residual, -alpha, image)
-        rho_next = dot(residual, residual)
-        direction = add(residual, rho_next / jnp.maximum(rho, 1e-30), direction)
-        rho = rho_next
-    return solution
+
+def white(likelihood: GaussianLikelihood, key: Array, draws: int) -> Images:
+    """Return white noise of unit variance on the pixels of all images, ``(draw, y, x)`` each."""
+    return tuple(
+        jax.random.normal(jax.random.fold_in(key, i), (draws, *image.shape), image.dtype)
+        for i, image in enumerate(likelihood.images)
+    )

@@ -5,7 +5,9 @@ Every step knows a denoiser ``D`` and nothing of data. With ``h = ln(sigma/sigma
 `sde_2m`
     DPM-Solver++(2M)-SDE (Lu et al. 2022, arXiv 2211.01095, sec. 5): the reverse stochastic equation,
     integrated exactly for a denoiser that is linear in ``ln sigma`` over the step. The default: it errs by a
-    few per cent of the variance, upwards.
+    few per cent of the variance, upwards,
+
+        x' = e^-2h x + (1 - e^-2h) [D + (D - D_before) h / (2 h_before)] + sigma' sqrt(1 - e^-2h) noise.
 `ode_2m`
     DPM-Solver++(2M), the same rule for the probability-flow equation: no noise is added, so whatever a
     posterior denoiser gets wrong at large sigma is kept.
@@ -18,7 +20,6 @@ Every step knows a denoiser ``D`` and nothing of data. With ``h = ln(sigma/sigma
     The same with what the mean leaves open put back: ``x | x_t`` is taken as Gaussian with Tweedie's
     covariance ``V = sigma^2 dD/dx_t``, of which ``(1 - sigma'^2/sigma^2)^2`` enters the step
     (`synergy.sampling.tweedie`).
-
 `ancestral_drawn`
     The same with a draw from the Gaussian that the posterior denoiser itself assumes, where it offers one
     (`synergy.sampling.moment_matching.PriorCovariance.draw`): no derivative of the network, and exact in any
@@ -34,7 +35,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from synergy.priors.denoiser import Denoiser
+from synergy.priors.denoiser import Denoiser, DrawingDenoiser
 from synergy.sampling.tweedie import conditional_draw
 
 
@@ -56,7 +57,6 @@ def sde_2m(denoiser: Denoiser, state: ReverseState, key: Array, sigmas: Float[Ar
     """Take one step of DPM-Solver++(2M)-SDE."""
     _, now, after = sigmas
     denoised = denoiser(state.noisy, now)
-    # At the last step h is infinite: the exponentials vanish and the step returns the denoised mean.
     decay = after / now
     blend = 1.0 - decay**2
     noise = jax.random.normal(key, state.noisy.shape, state.noisy.dtype)
@@ -112,7 +112,7 @@ def ancestral_tweedie(
 
 
 def ancestral_drawn(
-    denoiser: Denoiser, state: ReverseState, key: Array, sigmas: Float[Array, " 3"]
+    denoiser: DrawingDenoiser, state: ReverseState, key: Array, sigmas: Float[Array, " 3"]
 ) -> ReverseState:
     """Take one ancestral step from a draw of the clean scene."""
     _, now, after = sigmas

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from synergy.likelihood import GaussianLikelihood, Images
 from synergy.priors.basis import analyse, synthesise
 from synergy.priors.denoiser import VarianceDenoiser
-from synergy.sampling.data_space import back, solve
+from synergy.sampling.data_space import back, solve, white
 
 
 @jax.tree_util.register_dataclass
@@ -64,12 +64,10 @@ class LearnedVariance:
         """
         key_scene, key_data = jax.random.split(key)
         mean, variance = self.denoiser.with_variance(noisy, sigma)
-        white = jax.random.normal(key_scene, noisy.shape, noisy.dtype)
-        drawn = mean + self._synthesise(jnp.sqrt(variance) * white)
-        observed = tuple(
-            r + jax.random.normal(jax.random.fold_in(key_data, i), r.shape, r.dtype)
-            for i, r in enumerate(jax.vmap(self.likelihood.whitened)(drawn))
-        )
+        noise = jax.random.normal(key_scene, noisy.shape, noisy.dtype)
+        drawn = mean + self._synthesise(jnp.sqrt(variance) * noise)
+        residual = jax.vmap(self.likelihood.whitened)(drawn)
+        observed = jax.tree_util.tree_map(jnp.add, residual, white(self.likelihood, key_data, len(noisy)))
         return drawn + self._correction(variance, observed)
 
     def _correction(self, variance: Array, residual: Images) -> Array:

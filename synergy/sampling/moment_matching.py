@@ -29,7 +29,7 @@ from synergy.likelihood import GaussianLikelihood
 from synergy.priors.covariance import SpectralCovariance
 from synergy.priors.denoiser import Denoiser
 from synergy.sampling.circulant import CirculantPosterior, conjugate_gradient
-from synergy.sampling.data_space import back, solve
+from synergy.sampling.data_space import back, solve, white
 
 
 @jax.tree_util.register_dataclass
@@ -74,13 +74,10 @@ class PriorCovariance:
         """
         key_scene, key_data = jax.random.split(key)
         mean = self.denoiser(noisy, sigma)
-        white = jax.random.normal(key_scene, noisy.shape, noisy.dtype)
-        of_prior = self.covariance.apply(white, lambda p: jnp.sqrt(1.0 / p + 1.0 / sigma**2))
-        of_data = tuple(
-            jax.random.normal(jax.random.fold_in(key_data, i), (len(noisy), *image.shape), image.dtype)
-            for i, image in enumerate(self.likelihood.images)
-        )
-        right = jax.vmap(self.likelihood.score)(mean) + of_prior + back(self.likelihood, of_data)
+        noise = jax.random.normal(key_scene, noisy.shape, noisy.dtype)
+        of_prior = self.covariance.apply(noise, lambda p: jnp.sqrt(1.0 / p + 1.0 / sigma**2))
+        of_data = back(self.likelihood, white(self.likelihood, key_data, len(noisy)))
+        right = jax.vmap(self.likelihood.score)(mean) + of_prior + of_data
         return mean + self._solve(right, sigma)
 
     def _solve(self, right: Array, sigma: Array) -> Array:

@@ -116,7 +116,7 @@ class Oracle:
 def gaussian(side: int = 16) -> Oracle:
     """Return the problem with a Gaussian prior."""
     means = np.zeros((1, len(BANDS), side, side))
-    return _pose(means, np.zeros(1), [_covariance()], truth_component=0)
+    return _pose(means, np.zeros(1), [_covariance()])
 
 
 def mixture(side: int = 8) -> Oracle:
@@ -125,7 +125,7 @@ def mixture(side: int = 8) -> Oracle:
     stripes = np.cos(0.5 * np.pi * x + 0.2 * y)
     blob = np.exp(-0.5 * ((y - side / 2) ** 2 + (x - side / 2) ** 2) / (side / 5) ** 2)
     means = np.stack([[0.6 * blob, 0.3 * stripes], [0.2 * blob + 0.1 * stripes, -0.3 * stripes]])
-    return _pose(means, np.log([0.4, 0.6]), [_covariance(), _covariance(0.7)], truth_component=0)
+    return _pose(means, np.log([0.4, 0.6]), [_covariance(), _covariance(0.7)])
 
 
 def judge(oracle: Oracle, draws: np.ndarray) -> dict[str, float]:
@@ -171,13 +171,11 @@ def _covariance(amplitude: float = 1.0) -> SpectralCovariance:
     )
 
 
-def _observation(
-    name: str, band: str, geometry: tuple[int, float, float], seed: int, noise: float
-) -> Observation:
+def _observation(name: str, band: str, geometry: tuple[int, float, float], seed: int) -> Observation:
     side, pixel_scale, fwhm = geometry
     frame = Frame.tangent(SkyCoord(150.0, 2.0, unit="deg"), (side, side), pixel_scale)
     rng = np.random.default_rng(seed)
-    ivar = rng.uniform(0.3, 1.5, (side, side)) / noise
+    ivar = rng.uniform(0.3, 1.5, (side, side))
     mask = rng.random((side, side)) < 0.05
     return Observation(name, band, np.zeros((side, side)), ivar, mask, PSF.gaussian(fwhm, 0.05, 41), frame)
 
@@ -186,21 +184,17 @@ def _pose(
     means: np.ndarray,
     log_weights: np.ndarray,
     covariances: list[SpectralCovariance],
-    truth_component: int,
-    noise: float = 1.0,
 ) -> Oracle:
-    """Draw a truth and data from one component, and work out the posterior."""
+    """Draw a truth and data from the first component, and work out the posterior."""
     side = means.shape[-1]
     frame = Frame.tangent(SkyCoord(150.0, 2.0, unit="deg"), (side, side), 0.05)
     observations = [
-        _observation("sharp", "a", (side // 2, 0.1, 0.18), 1, noise),
-        _observation("blurred b", "b", (side // 4, 0.2, 0.6), 2, noise),
-        _observation("blurred a", "a", (side // 4 - 1, 0.2, 0.6), 3, noise),
+        _observation("sharp", "a", (side // 2, 0.1, 0.18), 1),
+        _observation("blurred b", "b", (side // 4, 0.2, 0.6), 2),
+        _observation("blurred a", "a", (side // 4 - 1, 0.2, 0.6), 3),
     ]
     likelihood = GaussianLikelihood.build(observations, frame, BANDS)
-    truth = jnp.asarray(means[truth_component], jnp.float32) + covariances[truth_component].draw(
-        jax.random.key(9), means.shape[1:]
-    )
+    truth = jnp.asarray(means[0], jnp.float32) + covariances[0].draw(jax.random.key(9), means.shape[1:])
     images = tuple(
         image + noise_of.draw(jax.random.key(i))
         for i, (image, noise_of) in enumerate(zip(likelihood.forward(truth), likelihood.noises, strict=True))

@@ -55,11 +55,11 @@ def _reverse(make: Callable[[Oracle], Denoiser], steps: int, integrator: str = "
 
 def _corrected(sampler: Sampler, sweeps: int, inner_steps: int) -> Sampler:
     def draw(oracle: Oracle, key: jax.Array, count: int) -> np.ndarray:
-        keys = jax.random.split(key, 3)
+        keys = jax.random.split(key)
         scenes = jnp.asarray(sampler(oracle, keys[0], count))
-        splitting = Splitting.build(oracle.likelihood, keys[1])
+        splitting = Splitting.build(oracle.likelihood)
         return np.asarray(
-            correct(oracle.denoiser, oracle.likelihood, splitting, keys[2], scenes, sweeps, inner_steps)
+            correct(oracle.denoiser, oracle.likelihood, splitting, keys[1], scenes, sweeps, inner_steps)
         )
 
     return draw

@@ -71,7 +71,9 @@ def test_corrector_goes_on_from_the_draws(demo):
 
 def test_learned_variances_need_a_prior_that_states_them(demo):
     _, frame, observations, _ = demo
-    settings = SamplerSettings(steps=12, batch=2, covariance="learned")
+    settings = SamplerSettings(batch=2, covariance="learned")
+    posterior = reconstruct(observations, load_prior("laptop"), 3, 2, settings, frame)
+    assert np.all(np.abs(posterior.chi2_per_pixel - 1.0) < 0.5)
     with pytest.raises(InputError, match="variance: true"):
         reconstruct(observations, load_prior("default"), 3, 2, settings, frame)
 

@@ -61,8 +61,7 @@ def test_gates(oracle, is_exact):
 
 def test_mixture_denoiser_is_the_posterior_mean_of_its_samples():
     """Against plain Monte Carlo: the mean of prior draws, weighted by how well they explain a noisy scene."""
-    denoiser = oracles.mixture().denoiser
-    small = jax.tree_util.tree_map(lambda a: a, denoiser)
+    small = oracles.mixture().denoiser
     rng, sigma = np.random.default_rng(0), 3.0
     parts = [
         np.asarray(small.means[k])
@@ -87,7 +86,7 @@ def test_reference_is_exact():
     oracle = oracles.gaussian(8)
     is_exact = _gate(oracle)
     draws = SAMPLERS["default"](oracle, jax.random.key(1), DRAWS)
-    splitting = Splitting.build(oracle.likelihood, jax.random.key(2))
+    splitting = Splitting.build(oracle.likelihood)
     sweeps = 40
     corrected = np.asarray(
         correct(
@@ -106,7 +105,7 @@ def test_reference_is_exact():
 
 def test_sweeps_leave_exact_draws_exact(oracle, is_exact):
     draws = jnp.asarray(oracle.draw(11, DRAWS), jnp.float32)
-    splitting = Splitting.build(oracle.likelihood, jax.random.key(2))
+    splitting = Splitting.build(oracle.likelihood)
     swept = correct(oracle.denoiser, oracle.likelihood, splitting, jax.random.key(4), draws, 20, 16)
     assert is_exact(np.asarray(swept)), oracles.judge(oracle, np.asarray(swept))
 
@@ -120,12 +119,12 @@ def test_default_errs_on_the_wide_side(oracle):
 def test_largest_eigenvalue_is_bounded_from_above(oracle):
     exact = np.linalg.eigvalsh(_normal_matrix(oracle))[-1]
     for seed in range(5):
-        found = float(largest_eigenvalue(oracle.likelihood, jax.random.key(seed)))
+        found = largest_eigenvalue(oracle.likelihood, seed)
         assert exact * (1 - 1e-5) < found < 1.1 * exact
 
 
 def test_noisy_copies_have_the_stated_moments(oracle):
-    splitting = Splitting.build(oracle.likelihood, jax.random.key(0))
+    splitting = Splitting.build(oracle.likelihood)
     rho, normal = float(splitting.rho), _normal_matrix(oracle)
     count = 10000
     scene = oracle.draw(3, 1).astype(np.float32)
@@ -145,14 +144,14 @@ def test_noisy_copies_have_the_stated_moments(oracle):
 def test_data_too_sharp_for_the_prior_are_refused():
     likelihood = oracles.gaussian(8).likelihood
     with pytest.raises(InputError, match="corrector_sweeps"):
-        Splitting.build(likelihood, jax.random.key(0), sigma_min=1.0)
+        Splitting.build(likelihood, sigma_min=1.0)
 
 
 def test_conditional_draws_have_the_covariance_of_the_denoiser():
     """For a Gaussian prior and data, the errors of the denoised mean are Gaussian in closed form."""
     oracle = oracles.gaussian(8)
     denoiser = PriorCovariance(oracle.denoiser, oracle.likelihood, oracle.covariance, oracle.circulant, 20)
-    sigma, count = 0.5, 1000
+    sigma, count = 0.5, 2000
     noisy = jnp.repeat(jax.random.normal(jax.random.key(0), (1, *oracle.shape)), count, axis=0)
     mean, unknown = jax.jit(conditional_draw, static_argnames="steps")(
         denoiser, noisy, jnp.float32(sigma), jax.random.key(1), steps=12
@@ -164,7 +163,7 @@ def test_conditional_draws_have_the_covariance_of_the_denoiser():
     np.testing.assert_allclose(np.asarray(mean[0]).ravel(), expected, atol=2e-3)
     axes = np.linalg.solve(np.linalg.cholesky(exact), np.asarray(unknown).reshape(count, -1).T)
     assert np.mean(axes.var(axis=1)) == pytest.approx(1.0, abs=0.01)
-    assert np.abs(axes.var(axis=1) - 1.0).max() < 5 * np.sqrt(2 / count)
+    assert np.abs(axes.var(axis=1) - 1.0).max() < 0.15
 
 
 def test_drawn_scenes_make_gaussian_posteriors_exact_in_few_steps():
