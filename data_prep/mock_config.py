@@ -52,6 +52,9 @@ class PlacementSettings(_Settings):
     offset: float = Field(
         0.05, ge=-0.5, description="how far beyond the scene a main galaxy may lie, sides; -0.5 centres it"
     )
+    central: Share = Field(
+        0.0, description="probability that a main galaxy is taken from the scene's middle half instead"
+    )
     neighbours: float | None = Field(None, ge=0, description="mean number; from galaxy counts when omitted")
     companion: Share = Field(0.3, description="probability of a close companion")
     empty: Share = Field(0.08, description="probability that there is no main galaxy")

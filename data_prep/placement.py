@@ -1,6 +1,7 @@
 """Fill a patch of sky with galaxies: where, how bright, how large, how far, how they lie, and beside what.
 
-*Main galaxy.* Anywhere on the scene or a little beyond its edge, with a uniform distribution of magnitudes.
+*Main galaxy.* Anywhere on the scene or a little beyond its edge, with a uniform distribution of magnitudes;
+with ``central``, a share of them near the middle, where large ones are seen whole.
 
 *Sizes and redshifts* are drawn together for the magnitude (`data_prep.population`), so that the sky's joint
 distribution is that of the catalogue; a simulated galaxy lends its structure, not its size. The radius is
@@ -160,7 +161,8 @@ def draw_sky(main: LightMaps | None, model: SkyModel, rng: np.random.Generator) 
     sources = []
     if main is not None:
         magnitude = float(rng.uniform(settings.bright, settings.faint))
-        centre = _anywhere((0.5 + settings.offset) * side, rng)
+        middle = settings.central > 0 and rng.random() < settings.central
+        centre = _anywhere((0.25 if middle else 0.5 + settings.offset) * side, rng)
         sources.append(_galaxy(main, magnitude, centre, None, model, rng.spawn(1)[0]))
         if rng.random() < settings.companion:
             distance, angle = rng.uniform(*COMPANION), rng.uniform(0.0, 2.0 * np.pi)

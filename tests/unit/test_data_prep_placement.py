@@ -99,6 +99,13 @@ def test_main_galaxies_fill_the_scene_and_their_magnitudes():
     np.testing.assert_allclose(ratio, 2.0)
 
 
+def test_a_share_of_main_galaxies_lies_near_the_middle():
+    centres = np.array([s.sources[0].centre for s in skies(MAIN, 400, central=0.5, offset=0.1, **QUIET)])
+    near = np.all(np.abs(centres) < 0.25 * 64 * 0.05, axis=1).mean()
+    expected = 0.5 + 0.5 * (0.25 / 0.6) ** 2
+    assert near == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / 400))
+
+
 def test_empty_skies_are_empty_but_for_what_is_asked_for():
     assert all(not s.sources for s in skies(None, 20, **QUIET))
     stars = skies(None, 20, **(QUIET | {"star": 1.0}))
