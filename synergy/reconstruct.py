@@ -21,11 +21,13 @@ from synergy.provenance import code
 from synergy.response import respond
 from synergy.sampling.amplitude import estimate_scale
 from synergy.sampling.circulant import CirculantPosterior, circulant_normal
+from synergy.sampling.counts import of_reverse, of_sweeps
+from synergy.sampling.flux_scale import correct_with_scale
 from synergy.sampling.integrators import INTEGRATORS
 from synergy.sampling.learned_variance import LearnedVariance
 from synergy.sampling.moment_matching import PriorCovariance, TweedieCovariance
 from synergy.sampling.reverse import sample
-from synergy.sampling.split_gibbs import Splitting, correct
+from synergy.sampling.split_gibbs import InnerDraw, Splitting, correct
 from synergy.sampling.support import support_map
 
 Progress = Callable[[int, int, str], None]
@@ -56,6 +58,9 @@ class SamplerSettings:
         Sweeps of `synergy.sampling.split_gibbs` after each draw.
     corrector_steps
         Denoiser evaluations per sweep.
+    scale_width
+        If positive, sweeps sample the scene's flux scale, too, whose logarithm has this standard deviation
+        around the estimate before the data are seen (`synergy.sampling.flux_scale`).
     """
 
     steps: int = 32
@@ -66,6 +71,7 @@ class SamplerSettings:
     attempts: int = 3
     corrector_sweeps: int = 0
     corrector_steps: int = 8
+    scale_width: float = 0.0
 
 
 def reconstruct(
@@ -149,12 +155,21 @@ def reconstruct(
             "covariance 'prior' or 'learned', of which draws can be made",
             "Choose another integrator or covariance.",
         )
+    if settings.scale_width > 0 and settings.corrector_sweeps == 0:
+        raise InputError(
+            "settings.scale_width",
+            f"{settings.scale_width} without sweeps",
+            "corrector_sweeps, which sample the flux scale",
+            "Ask for some tens of sweeps.",
+        )
     key_draws, key_support = jax.random.split(key)
     splitting = None
     if settings.corrector_sweeps > 0:
         splitting = Splitting.build(scaled, prior.schedule.sigma_min)
     sigmas = _noise_levels(prior, scale**2 * normal, settings.steps)
     normalised, redone = _draw(denoiser, splitting, sigmas, key_draws, (draws, *shape), settings, progress)
+    counts = of_reverse(denoiser, settings.integrator, settings.steps)
+    counts += of_sweeps(settings.corrector_sweeps, settings.corrector_steps)
     scenes = normalised * np.asarray(unit)[None, :, None, None]
     support = support_map(scaled, prior.covariance, circulant, key_support, shape)
     mean = jnp.asarray(scenes.mean(axis=0))
@@ -186,6 +201,7 @@ def reconstruct(
             "scale": float(scale),
             "settings": dataclasses.asdict(settings),
             "redone": redone,
+            "counts": dataclasses.asdict(counts),
             "seconds": round(time.perf_counter() - started, 2),
             "config_hash": hashlib.sha256(repr(settings).encode()).hexdigest()[:12],
             "inputs": [str(o.meta.get("file", o.name)) for o in observations],
@@ -245,16 +261,17 @@ def _draw(
             denoiser, key_round, (batch, *shape[1:]), sigmas, report, INTEGRATORS[settings.integrator]
         )
         if splitting is not None:
-            made = correct(
-                denoiser.denoiser,
-                likelihood,
-                splitting,
-                jax.random.split(key_round, 3)[2],  # `sample` splits it in two
-                made,
-                settings.corrector_sweeps,
-                settings.corrector_steps,
-                lambda step, steps, report=report: report(len(sigmas) - 1 + step, steps),
-            )
+            key_sweeps = jax.random.split(key_round, 3)[2]  # `sample` splits it in two
+            inner = InnerDraw(settings.corrector_steps)
+            chains = denoiser.denoiser, splitting, key_sweeps, made, settings.corrector_sweeps, inner
+
+            def sweeping(step: int, steps: int, report: Callable[[int, int], None] = report) -> None:
+                report(len(sigmas) - 1 + step, steps)
+
+            if settings.scale_width > 0:
+                made, _ = correct_with_scale(*chains, settings.scale_width, sweeping)
+            else:
+                made = correct(*chains, sweeping)
         chi2 = np.asarray(fit(made))
         zero = float(fit(jnp.zeros_like(made[:1]))[0])
         # A draw that explains the data worse than empty sky has left the posterior.

@@ -34,6 +34,15 @@ class GaussianDenoiser:
         """Return the mean of the clean scenes."""
         return self.covariance.apply(noisy, lambda p: p / (p + sigma**2))
 
+    def draw(
+        self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""], key: Array
+    ) -> Float[Array, "draw band y x"]:
+        """Draw the clean scenes behind noisy ones, exactly."""
+        white = jax.random.normal(key, noisy.shape, noisy.dtype)
+        return self(noisy, sigma) + self.covariance.apply(
+            white, lambda p: jnp.sqrt(p * sigma**2 / (p + sigma**2))
+        )
+
     def log_density(
         self, noisy: Float[Array, "*draw band y x"], sigma: Float[Array, ""]
     ) -> Float[Array, "*draw"]:

@@ -39,14 +39,25 @@ class MixtureDenoiser:
         self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""]
     ) -> Float[Array, "draw band y x"]:
         """Return the mean of the clean scenes."""
-        weights = jnp.exp(self.log_weights - jax.scipy.special.logsumexp(self.log_weights))
-        logarithm = self._log_densities(noisy, sigma) + jnp.log(weights)[:, None]
-        shares = jax.nn.softmax(logarithm, axis=0)
+        shares = jax.nn.softmax(self._log_densities(noisy, sigma) + self.log_weights[:, None], axis=0)
         parts = [
             mean + GaussianDenoiser(self._covariance(k))(noisy - mean, sigma)
             for k, mean in enumerate(self.means)
         ]
         return jnp.einsum("kn,knbyx->nbyx", shares, jnp.stack(parts))
+
+    def draw(
+        self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""], key: Array
+    ) -> Float[Array, "draw band y x"]:
+        """Draw the clean scenes behind noisy ones, exactly: a component, then a scene of it."""
+        key_component, key_scene = jax.random.split(key)
+        logarithm = self._log_densities(noisy, sigma) + self.log_weights[:, None]
+        component = jax.random.categorical(key_component, logarithm, axis=0)
+        parts = [
+            mean + GaussianDenoiser(self._covariance(k)).draw(noisy - mean, sigma, key_scene)
+            for k, mean in enumerate(self.means)
+        ]
+        return jnp.stack(parts)[component, jnp.arange(len(noisy))]
 
     def log_density(
         self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""]

@@ -47,7 +47,7 @@ class CirculantPosterior:
     def diagonalise(
         cls,
         normal: Float[np.ndarray, "ky kx band band"],
-        covariance: SpectralCovariance,
+        covariance: SpectralCovariance | None,
         shape: tuple[int, int],
     ) -> "CirculantPosterior":
         """Add the prior's precision to a circulant normal operator and diagonalise the sum.
@@ -57,10 +57,13 @@ class CirculantPosterior:
         normal
             From `circulant_normal`, in the covariance's units.
         covariance
-            Prior covariance.
+            Prior covariance; None for a flat prior.
         shape
             ``(y, x)`` of the scene.
         """
+        if covariance is None:
+            values, vectors = np.linalg.eigh(normal)
+            return cls(jnp.asarray(vectors, jnp.float32), jnp.asarray(np.maximum(values, 0.0), jnp.float32))
         basis = np.asarray(covariance.basis, np.float64)
         precision = 1.0 / np.asarray(covariance.spectra(*shape), np.float64)
         prior = np.einsum("bm,myx,cm->yxbc", basis, precision, basis, optimize=True)

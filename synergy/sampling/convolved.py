@@ -40,6 +40,11 @@ class ConvolvedLikelihood:
     likelihood: GaussianLikelihood
     iterations: int = dataclasses.field(default=8, metadata={"static": True})
 
+    @property
+    def cost(self) -> tuple[int, int, int]:
+        """Evaluations, vector-Jacobian products and applications of one call."""
+        return 1, 0, 2 + 2 * self.iterations
+
     def __call__(
         self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""]
     ) -> Float[Array, "draw band y x"]:

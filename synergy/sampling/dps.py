@@ -39,6 +39,11 @@ class DPS:
     likelihood: GaussianLikelihood
     zeta: Float[Array, ""]
 
+    @property
+    def cost(self) -> tuple[int, int, int]:
+        """Evaluations, vector-Jacobian products and applications of one call."""
+        return 1, 1, 2
+
     def __call__(
         self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""]
     ) -> Float[Array, "draw band y x"]:

@@ -46,6 +46,11 @@ class LearnedVariance:
     patch: int = dataclasses.field(metadata={"static": True})
     iterations: int = dataclasses.field(default=8, metadata={"static": True})
 
+    @property
+    def cost(self) -> tuple[int, int, int]:
+        """Evaluations, vector-Jacobian products and applications of one call."""
+        return 1, 0, 2 + 2 * self.iterations
+
     def __call__(
         self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""]
     ) -> Float[Array, "draw band y x"]:

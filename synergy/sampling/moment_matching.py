@@ -57,6 +57,11 @@ class PriorCovariance:
     circulant: CirculantPosterior
     iterations: int = dataclasses.field(default=4, metadata={"static": True})
 
+    @property
+    def cost(self) -> tuple[int, int, int]:
+        """Evaluations, vector-Jacobian products and applications of one call."""
+        return 1, 0, 2 + 2 * self.iterations
+
     def __call__(
         self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""]
     ) -> Float[Array, "draw band y x"]:
@@ -108,6 +113,11 @@ class TweedieCovariance:
     denoiser: Denoiser
     likelihood: GaussianLikelihood
     iterations: int = dataclasses.field(default=3, metadata={"static": True})
+
+    @property
+    def cost(self) -> tuple[int, int, int]:
+        """Evaluations, vector-Jacobian products and applications of one call."""
+        return 1, self.iterations + 1, 2 + 2 * self.iterations
 
     def __call__(
         self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""]

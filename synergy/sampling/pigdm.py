@@ -41,6 +41,11 @@ class PiGDM:
     rms: Float[Array, ""]
     iterations: int = dataclasses.field(default=8, metadata={"static": True})
 
+    @property
+    def cost(self) -> tuple[int, int, int]:
+        """Evaluations, vector-Jacobian products and applications of one call."""
+        return 1, 1, 2 + 2 * self.iterations
+
     def __call__(
         self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""]
     ) -> Float[Array, "draw band y x"]:

@@ -39,6 +39,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 from synergy.errors import InputError
 from synergy.likelihood import GaussianLikelihood
 from synergy.priors.denoiser import Denoiser
+from synergy.sampling.integrators import Step, sde_2m
 from synergy.sampling.reverse import integrate
 
 DEFLATION = 0.9
@@ -61,17 +62,20 @@ class Splitting:
 
     Parameters
     ----------
+    likelihood
+        Likelihood in the prior's units.
     rho
         Noise level of the copy.
     coefficients
         Chebyshev coefficients of ``sqrt(1 - rho^2 t)`` on ``0 <= t <= DEFLATION / rho^2``.
-    last
-        Last noise level of an inner draw.
+    sigma_min
+        Smallest noise level that the prior knows.
     """
 
+    likelihood: GaussianLikelihood
     rho: Float[Array, ""]
     coefficients: Float[Array, " degree"]
-    last: Float[Array, ""]
+    sigma_min: Float[Array, ""]
 
     @classmethod
     def build(cls, likelihood: GaussianLikelihood, sigma_min: float = 0.0) -> "Splitting":
@@ -100,22 +104,42 @@ class Splitting:
         polynomial = np.polynomial.chebyshev.chebinterpolate(
             lambda s: np.sqrt(1.0 - 0.5 * DEFLATION * (s + 1.0)), DEGREE
         )
-        last = max(LAST * rho, sigma_min)
-        return cls(jnp.float32(rho), jnp.asarray(polynomial.astype(np.float32)), jnp.float32(last))
+        return cls(
+            likelihood, jnp.float32(rho), jnp.asarray(polynomial.astype(np.float32)), jnp.float32(sigma_min)
+        )
 
-    def inner_levels(self, steps: int) -> Float[np.ndarray, " level"]:
-        """Return the noise levels of an inner draw, from rho to 0."""
-        return np.append(np.geomspace(float(self.rho), float(self.last), steps), 0.0)
+
+@dataclasses.dataclass(frozen=True)
+class InnerDraw:
+    """How the scene behind a noisy copy is drawn.
+
+    Parameters
+    ----------
+    steps
+        Denoiser evaluations.
+    step
+        How to step (see `synergy.sampling.integrators`).
+    """
+
+    steps: int = 8
+    step: Step = sde_2m
+
+    def __call__(
+        self, denoiser: Denoiser, splitting: Splitting, rho: float, copies: Array, key: Array
+    ) -> Float[Array, "draw band y x"]:
+        """Draw the scenes behind copies with noise of level rho."""
+        last = max(LAST * rho, float(splitting.sigma_min))
+        levels = np.append(np.geomspace(rho, last, self.steps), 0.0)
+        return integrate(denoiser, key, copies, levels, step=self.step)
 
 
 def correct(
     denoiser: Denoiser,
-    likelihood: GaussianLikelihood,
     splitting: Splitting,
     key: Array,
     scenes: Float[Array, "draw band y x"],
     sweeps: int = 1,
-    inner_steps: int = 8,
+    inner: InnerDraw | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Float[Array, "draw band y x"]:
     """Take scenes through sweeps that leave the posterior invariant.
@@ -124,29 +148,27 @@ def correct(
     ----------
     denoiser
         Denoiser of the prior.
-    likelihood
-        Likelihood in the prior's units.
     splitting
-        From `Splitting.build`, of the same likelihood.
+        From `Splitting.build`.
     key
         Random key.
     scenes
         Draws to correct, each a chain of its own.
     sweeps
         Number of sweeps.
-    inner_steps
-        Denoiser evaluations per sweep.
+    inner
+        How the scene behind a copy is drawn.
     progress
         Called as ``progress(step, steps)`` after every sweep, counting denoiser evaluations.
     """
-    levels = splitting.inner_levels(inner_steps)
+    inner = inner or InnerDraw()
     for sweep in range(sweeps):
         key_copy, key_scene = jax.random.split(jax.random.fold_in(key, sweep))
-        copies = _noisy_copies(likelihood, splitting, key_copy, scenes)
-        scenes = integrate(denoiser, key_scene, copies, levels)
+        copies = _noisy_copies(splitting, key_copy, scenes)
+        scenes = inner(denoiser, splitting, float(splitting.rho), copies, key_scene)
         if progress is not None:
             jax.block_until_ready(scenes)
-            progress((sweep + 1) * inner_steps, sweeps * inner_steps)
+            progress((sweep + 1) * inner.steps, sweeps * inner.steps)
     return scenes
 
 
@@ -180,9 +202,9 @@ def _normal(likelihood: GaussianLikelihood, scene: Array) -> Array:
 
 
 @jax.jit
-def _noisy_copies(likelihood: GaussianLikelihood, splitting: Splitting, key: Array, scenes: Array) -> Array:
+def _noisy_copies(splitting: Splitting, key: Array, scenes: Array) -> Array:
     """Draw ``z | x, y``."""
-    rho = splitting.rho
+    rho, likelihood = splitting.rho, splitting.likelihood
     white = jax.random.normal(key, scenes.shape, scenes.dtype)
 
     def interval(v: Array) -> Array:
@@ -190,8 +212,8 @@ def _noisy_copies(likelihood: GaussianLikelihood, splitting: Splitting, key: Arr
         return (2.0 / DEFLATION) * rho**2 * jax.vmap(likelihood.normal)(v) - v
 
     # Clenshaw's recurrence.
-    later = latest = jnp.zeros_like(white)
-    for coefficient in splitting.coefficients[:0:-1]:
+    latest, later = splitting.coefficients[-1] * white, jnp.zeros_like(white)
+    for coefficient in splitting.coefficients[-2:0:-1]:
         latest, later = coefficient * white + 2.0 * interval(latest) - later, latest
     noise = splitting.coefficients[0] * white + interval(latest) - later
     return scenes + rho**2 * jax.vmap(likelihood.score)(scenes) + rho * noise

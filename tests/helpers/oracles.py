@@ -44,6 +44,8 @@ class Oracle:
         Probability of each component given the data.
     means, covariances
         Its posterior means ``(component, pixel)`` and covariances ``(component, pixel, pixel)``.
+    log_evidence
+        Natural logarithm of the density of the data under the prior.
     """
 
     denoiser: MixtureDenoiser
@@ -53,6 +55,7 @@ class Oracle:
     masses: np.ndarray
     means: np.ndarray
     covariances: np.ndarray
+    log_evidence: float
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -234,6 +237,7 @@ def _pose(
         masses,
         np.stack(posterior_means),
         np.stack(posteriors),
+        float(logsumexp(log_masses) - 0.5 * known.sum() * np.log(2.0 * np.pi)),
     )
 
 

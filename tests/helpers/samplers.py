@@ -15,7 +15,7 @@ from synergy.sampling.integrators import INTEGRATORS
 from synergy.sampling.moment_matching import PriorCovariance, TweedieCovariance
 from synergy.sampling.pigdm import PiGDM
 from synergy.sampling.reverse import sample
-from synergy.sampling.split_gibbs import Splitting, correct
+from synergy.sampling.split_gibbs import InnerDraw, Splitting, correct
 
 SCHEDULE = NoiseSchedule(1e-2, 40.0)
 
@@ -59,7 +59,9 @@ def _corrected(sampler: Sampler, sweeps: int, inner_steps: int) -> Sampler:
         scenes = jnp.asarray(sampler(oracle, keys[0], count))
         splitting = Splitting.build(oracle.likelihood)
         return np.asarray(
-            correct(oracle.denoiser, oracle.likelihood, splitting, keys[1], scenes, sweeps, inner_steps)
+            correct(
+                oracle.denoiser, oracle.likelihood, splitting, keys[1], scenes, sweeps, InnerDraw(inner_steps)
+            )
         )
 
     return draw

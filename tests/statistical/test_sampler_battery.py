@@ -14,7 +14,14 @@ from synergy.priors.schedule import NoiseSchedule
 from synergy.sampling.integrators import INTEGRATORS
 from synergy.sampling.moment_matching import PriorCovariance
 from synergy.sampling.reverse import sample
-from synergy.sampling.split_gibbs import DEFLATION, Splitting, _noisy_copies, correct, largest_eigenvalue
+from synergy.sampling.split_gibbs import (
+    DEFLATION,
+    InnerDraw,
+    Splitting,
+    _noisy_copies,
+    correct,
+    largest_eigenvalue,
+)
 from synergy.sampling.tweedie import conditional_draw
 
 DRAWS = 300
@@ -91,12 +98,11 @@ def test_reference_is_exact():
     corrected = np.asarray(
         correct(
             oracle.denoiser,
-            oracle.likelihood,
             splitting,
             jax.random.key(3),
             jnp.asarray(draws),
             sweeps,
-            inner_steps=16,
+            InnerDraw(16),
         )
     )
     assert is_exact(corrected), oracles.judge(oracle, corrected)
@@ -106,7 +112,7 @@ def test_reference_is_exact():
 def test_sweeps_leave_exact_draws_exact(oracle, is_exact):
     draws = jnp.asarray(oracle.draw(11, DRAWS), jnp.float32)
     splitting = Splitting.build(oracle.likelihood)
-    swept = correct(oracle.denoiser, oracle.likelihood, splitting, jax.random.key(4), draws, 20, 16)
+    swept = correct(oracle.denoiser, splitting, jax.random.key(4), draws, 20, InnerDraw(16))
     assert is_exact(np.asarray(swept)), oracles.judge(oracle, np.asarray(swept))
 
 
@@ -128,9 +134,7 @@ def test_noisy_copies_have_the_stated_moments(oracle):
     rho, normal = float(splitting.rho), _normal_matrix(oracle)
     count = 10000
     scene = oracle.draw(3, 1).astype(np.float32)
-    copies = _noisy_copies(
-        oracle.likelihood, splitting, jax.random.key(1), jnp.asarray(np.repeat(scene, count, axis=0))
-    )
+    copies = _noisy_copies(splitting, jax.random.key(1), jnp.asarray(np.repeat(scene, count, axis=0)))
     copies = np.asarray(copies, np.float64).reshape(count, -1)
     mean = scene[0] + rho**2 * np.asarray(oracle.likelihood.score(jnp.asarray(scene[0])))
     covariance = rho**2 * (np.eye(len(normal)) - rho**2 * normal)
