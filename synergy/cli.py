@@ -1,4 +1,4 @@
-"""The command line: ``synergy demo fetch mock export train sample reconstruct info``.
+"""The command line: ``synergy demo fetch mock export train sample reconstruct calibrate info``.
 
 Every verb is a few lines around a library function; what takes long to import is imported inside the verb,
 so that ``synergy --help`` answers at once. Bad input ends with a message on standard error, exit status 2
@@ -9,20 +9,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from synergy.allocator import keep_freed_memory
 from synergy.arguments import parse_center, parse_shard
 from synergy.errors import InputError
-
-if TYPE_CHECKING:
-    from synergy.observation import Observation
-    from synergy.posterior import Posterior
 
 app = typer.Typer(
     name="synergy",
@@ -257,6 +252,7 @@ def reconstruct(  # noqa: PLR0913 (one per option)
     from synergy.reconstruct import SamplerSettings
     from synergy.reconstruct import reconstruct as run
     from synergy.response import respond
+    from synergy.tables import band_table, image_table
 
     observations = read_observations(files, layout, position, size, register)
     loaded = load_prior(prior)
@@ -271,8 +267,8 @@ def reconstruct(  # noqa: PLR0913 (one per option)
             progress=progress,
         )
     posterior.write(out_file)
-    out.print(_image_table(posterior, observations))
-    out.print(_band_table(posterior))
+    out.print(image_table(posterior, observations))
+    out.print(band_table(posterior))
     out.print(
         f"written: {out_file}   (synergy info {out_file} shows the notes on each image)", highlight=False
     )
@@ -288,6 +284,31 @@ def reconstruct(  # noqa: PLR0913 (one per option)
         curves = effective_transfer(observations, loaded, posterior.frame, posterior.meta["scale"])
         plot_transfer(curves, transfer)
         out.print(f"figure:  {transfer}", highlight=False)
+
+
+@app.command()
+def calibrate(
+    config: Annotated[Path, typer.Argument(help="YAML file, such as configs/calibrate/default.yaml.")],
+    mocks: Annotated[Path, typer.Option(help="Directory of pairs, from 'synergy mock'.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Directory of the campaign; goes on where it was.")],
+) -> None:
+    """Reconstruct mocks and tell how often the truth lies where the posterior says."""
+    from synergy.calibration.campaign import run
+    from synergy.calibration.report import write_report
+    from synergy.calibration.settings import CalibrationSettings
+    from synergy.config import load
+
+    settings = load(config, CalibrationSettings)
+    try:
+        with _progress() as progress:
+            outcomes = run(settings, mocks, out_dir, progress)
+    except KeyboardInterrupt:
+        err.print(
+            f"stopped:  finished pairs are kept in {out_dir}; the same command goes on", highlight=False
+        )
+        raise typer.Exit(130) from None
+    out.print(write_report(settings, outcomes, out_dir), markup=False, highlight=False, soft_wrap=True)
+    out.print(f"report:   {out_dir / 'report.md'}", highlight=False)
 
 
 @app.command()
@@ -369,28 +390,3 @@ def _progress() -> Iterator[Callable[[int, int, str], None]]:
     with Progress(*columns, console=err) as bar:
         task = bar.add_task("starting", total=None)
         yield lambda done, total, label: bar.update(task, completed=done, total=total, description=label)
-
-
-def _image_table(posterior: "Posterior", observations: list["Observation"]) -> Table:
-    table = Table("image", "pixels", "chi2/pixel", "of pure noise", "response error")
-    by_name = {o.name: o.meta for o in observations}
-    for name, count, value in zip(
-        posterior.images, posterior.n_pixels, posterior.chi2_per_pixel, strict=True
-    ):
-        meta = by_name[name]
-        expected, error = meta.get("expected_chi2"), meta.get("response_error", 0.0)
-        table.add_row(
-            name, str(count), f"{value:.3f}", "1" if expected is None else f"{expected:.3f}", f"{error:.1%}"
-        )
-    return table
-
-
-def _band_table(posterior: "Posterior") -> Table:
-    from synergy.info import fluxes
-
-    table = Table("band", "observed", "flux on the images", "support (median)")
-    support = posterior.support.reshape(len(posterior.bands), -1)
-    for index, (band, seen) in enumerate(zip(posterior.bands, posterior.observed, strict=True)):
-        median = f"{float(sorted(support[index])[support.shape[1] // 2]):.2f}"
-        table.add_row(band, "yes" if seen else "prior only", fluxes(posterior)[index], median)
-    return table

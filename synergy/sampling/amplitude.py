@@ -7,9 +7,11 @@ value then refines it: it undoes the blur and combines all images. What noise al
 sigma is a floor, so that empty or negative sky leads to a faint scene, not to magnified noise.
 """
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from synergy.likelihood import GaussianLikelihood
 from synergy.noise_spectrum import correlation_factor
@@ -19,25 +21,50 @@ from synergy.priors.scale import scene_scale, smooth
 from synergy.sampling.circulant import CirculantPosterior, wiener_mean
 
 
+@dataclasses.dataclass(frozen=True)
+class Smoothed:
+    """An image smoothed to the scale's resolution.
+
+    Parameters
+    ----------
+    flux, error
+        Smoothed image and its noise, nJy/pixel.
+    usable
+        Pixels of which at least half the neighbourhood is known.
+    """
+
+    flux: Float[np.ndarray, "y x"]
+    error: Float[np.ndarray, "y x"]
+    usable: Bool[np.ndarray, "y x"]
+
+    @classmethod
+    def of(cls, observation: Observation) -> "Smoothed":
+        """Smooth an image, ignoring masked pixels."""
+        pixel_scale = observation.frame.pixel_scale
+        ivar = np.where(observation.mask, 0.0, observation.ivar)
+        image = np.where(ivar > 0, observation.image, 0.0)
+        kernel_square = 1.0 / (4.0 * np.pi * (0.3 / pixel_scale) ** 2)
+        coverage = np.maximum(np.asarray(smooth(jnp.asarray(ivar > 0, jnp.float32), pixel_scale)), 1e-3)
+        flux = np.asarray(smooth(jnp.asarray(image, jnp.float32), pixel_scale)) / coverage
+        variance = np.divide(1.0, ivar, out=np.zeros_like(ivar), where=ivar > 0)
+        rms = np.sqrt(
+            np.asarray(smooth(jnp.asarray(variance, jnp.float32), pixel_scale)) * kernel_square / coverage
+        )
+        rms = rms * np.sqrt(correlation_factor(observation.correlation, 0.3 / pixel_scale))
+        return cls(flux, rms, coverage > 0.5)
+
+
 def peak_and_noise(observation: Observation, prior: DiffusionPrior) -> tuple[float, float]:
     """Return an image's brightest smoothed pixel and its noise, as flux scales in nJy/scene pixel."""
-    pixel_scale = observation.frame.pixel_scale
-    ivar = np.where(observation.mask, 0.0, observation.ivar)
-    image = np.where(ivar > 0, observation.image, 0.0)
-    kernel_square = 1.0 / (4.0 * np.pi * (0.3 / pixel_scale) ** 2)
-    coverage = np.maximum(np.asarray(smooth(jnp.asarray(ivar > 0, jnp.float32), pixel_scale)), 1e-3)
-    smoothed = np.asarray(smooth(jnp.asarray(image, jnp.float32), pixel_scale)) / coverage
-    variance = np.divide(1.0, ivar, out=np.zeros_like(ivar), where=ivar > 0)
-    rms = np.sqrt(
-        np.asarray(smooth(jnp.asarray(variance, jnp.float32), pixel_scale)) * kernel_square / coverage
-    )
-    rms = rms * np.sqrt(correlation_factor(observation.correlation, 0.3 / pixel_scale))
-    usable = coverage > 0.5
-    if not usable.any():
+    smoothed = Smoothed.of(observation)
+    if not smoothed.usable.any():
         return 0.0, np.inf
     row = np.asarray(response_row(observation, prior.bands)) * np.asarray(prior.band_scale)
-    unit = (prior.pixel_scale / pixel_scale) ** 2 / row.sum()
-    return float(smoothed[usable].max() * unit), float(np.median(rms[usable]) * unit)
+    unit = (prior.pixel_scale / observation.frame.pixel_scale) ** 2 / row.sum()
+    return (
+        float(smoothed.flux[smoothed.usable].max() * unit),
+        float(np.median(smoothed.error[smoothed.usable]) * unit),
+    )
 
 
 def estimate_scale(

@@ -1,0 +1,1 @@
+"""Campaigns that ask whether posteriors are calibrated: reconstructions of scenes whose truth is known."""
