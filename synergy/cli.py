@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 from synergy.allocator import keep_freed_memory
 from synergy.arguments import parse_center, parse_shard
@@ -46,10 +47,10 @@ def main() -> None:
             ("expected", error.expected),
             ("remedy", error.remedy),
         ):
-            err.print(f"{label + ':':10}{text}", markup=False, highlight=False, soft_wrap=True)
+            _say(f"{label + ':':10}{text}", err)
         sys.exit(2)
     except FloatingPointError as error:
-        err.print(f"failed:   {error}", markup=False, highlight=False, soft_wrap=True)
+        _say(f"failed:   {error}", err)
         sys.exit(1)
 
 
@@ -100,15 +101,12 @@ def mock(
         with _progress() as progress:
             manifest = run(settings, data, out_dir, make_pair, dask or workers, part, resume, progress)
     except KeyboardInterrupt:
-        err.print(f"stopped:  whole shards are in {out_dir}; --resume makes the rest", highlight=False)
+        _say(f"stopped:  whole shards are in {out_dir}; --resume makes the rest", err)
         raise typer.Exit(130) from None
     if manifest is None:
-        out.print(
-            f"shards:   {out_dir} (part {shard}; the last part to finish writes the manifest)",
-            highlight=False,
-        )
+        _say(f"shards:   {out_dir} (part {shard}; the last part to finish writes the manifest)")
     else:
-        out.print(f"manifest: {manifest}", highlight=False)
+        _say(f"manifest: {manifest}")
 
 
 @app.command()
@@ -129,7 +127,7 @@ def export(
 
     pair = read_pair(shard, row)
     export_fits(pair, out_file)
-    out.print(f"written: {out_file}{f', {manifest}' if pair.observations else ''}", highlight=False)
+    _say(f"written: {out_file}{f', {manifest}' if pair.observations else ''}")
 
 
 @app.command()
@@ -160,10 +158,10 @@ def train(
     except KeyboardInterrupt as stopped:
         reason = f"{stopped}" or "at once, the last checkpoint is kept"
         how = "--resume" if start is None else "--resume in place of --from"
-        err.print(f"stopped:  {reason}; the same command with {how} goes on", highlight=False)
+        _say(f"stopped:  {reason}; the same command with {how} goes on", err)
         raise typer.Exit(130) from None
-    out.print(f"prior: {out_dir / 'prior'}", highlight=False)
-    out.print(f"card:  {write_model_card(out_dir)}", highlight=False)
+    _say(f"prior: {out_dir / 'prior'}")
+    _say(f"card:  {write_model_card(out_dir)}")
 
 
 @app.command()
@@ -200,11 +198,11 @@ def sample(  # noqa: PLR0913 (one per option)
         )
     if drawn is not None:
         plot_scenes(drawn.normalised, drawn.bands, drawn.pixel_scale, figure)
-        out.print(f"written: {out_file}, {figure}", highlight=False)
-        out.print(f"scenes:  {len(drawn.scenes)}", highlight=False)
-        out.print(f"scales:  {drawn.meta['scales']}", highlight=False)
+        _say(f"written: {out_file}, {figure}")
+        _say(f"scenes:  {len(drawn.scenes)}")
+        _say(f"scales:  {drawn.meta['scales']}")
     if not finished:
-        err.print(f"stopped:  before {number} scenes were there; --resume draws the rest", highlight=False)
+        _say(f"stopped:  before {number} scenes were there; --resume draws the rest", err)
         raise typer.Exit(130)
 
 
@@ -269,21 +267,19 @@ def reconstruct(  # noqa: PLR0913 (one per option)
     posterior.write(out_file)
     out.print(image_table(posterior, observations))
     out.print(band_table(posterior))
-    out.print(
-        f"written: {out_file}   (synergy info {out_file} shows the notes on each image)", highlight=False
-    )
+    _say(f"written: {out_file}   (synergy info {out_file} shows the notes on each image)")
     if figure is not None:
         from synergy.plot import plot_posterior
 
         plot_posterior(posterior, observations, figure)
-        out.print(f"figure:  {figure}", highlight=False)
+        _say(f"figure:  {figure}")
     if transfer is not None:
         from synergy.plot_transfer import plot_transfer
         from synergy.sampling.transfer import effective_transfer
 
         curves = effective_transfer(observations, loaded, posterior.frame, posterior.meta["scale"])
         plot_transfer(curves, transfer)
-        out.print(f"figure:  {transfer}", highlight=False)
+        _say(f"figure:  {transfer}")
 
 
 @app.command()
@@ -303,12 +299,10 @@ def calibrate(
         with _progress() as progress:
             outcomes = run(settings, mocks, out_dir, progress)
     except KeyboardInterrupt:
-        err.print(
-            f"stopped:  finished pairs are kept in {out_dir}; the same command goes on", highlight=False
-        )
+        _say(f"stopped:  finished pairs are kept in {out_dir}; the same command goes on", err)
         raise typer.Exit(130) from None
-    out.print(write_report(settings, outcomes, out_dir), markup=False, highlight=False, soft_wrap=True)
-    out.print(f"report:   {out_dir / 'report.md'}", highlight=False)
+    _say(write_report(settings, outcomes, out_dir))
+    _say(f"report:   {out_dir / 'report.md'}")
 
 
 @app.command()
@@ -357,10 +351,15 @@ def fetch(
             politeness=Politeness(rate=rate),
             progress=progress,
         )
-    out.print(f"fetched: {done.new}, there already: {done.kept}, in {out_dir}", highlight=False)
+    _say(f"fetched: {done.new}, there already: {done.kept}, in {out_dir}")
     if done.missing:
         more = ", ..." if len(done.missing) > 3 else ""
-        out.print(f"missing: {len(done.missing)} ({', '.join(done.missing[:3])}{more})", highlight=False)
+        _say(f"missing: {len(done.missing)} ({', '.join(done.missing[:3])}{more})")
+
+
+def _say(text: str, console: Console = out) -> None:
+    """Print a line as it is: paths can be copied, whatever the width of the terminal."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _check_target(path: Path, overwrite: bool) -> None:
