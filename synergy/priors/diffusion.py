@@ -141,7 +141,7 @@ class DiffusionPrior:
             }
         data = format_tensors({k: np.ascontiguousarray(v) for k, v in tensors.items()})
         fields = {
-            "format": "synergy-prior-2",
+            "format": "synergy-prior-3",
             "sha256": hashlib.sha256(data).hexdigest(),
             "bands": list(self.bands),
             "pixel_scale": self.pixel_scale,
@@ -190,9 +190,9 @@ def read_card(name: str | Path) -> dict[str, Any]:
             "the JSON card of a prior",
             "Check the path, or train the prior again.",
         ) from error
-    if found != "synergy-prior-2":
+    if found != "synergy-prior-3":
         raise InputError(
-            path, f"format {found!r}", "'synergy-prior-2'", "Use the version of synergy that wrote it."
+            path, f"format {found!r}", "'synergy-prior-3'", "Use the version of synergy that wrote it."
         )
     return card
 

@@ -6,7 +6,6 @@ from typing import Literal
 from jaxtyping import Array
 
 from synergy.priors.convolution import Precision
-from synergy.priors.preconditioning import Kind
 
 Params = dict[str, dict[str, Array]]
 """Weights by module and name."""
@@ -30,8 +29,6 @@ class UNetConfig:
         Width of the noise-level embedding.
     data_std
         Standard deviation of the normalised scenes' pixels, the ``s`` of the preconditioning.
-    preconditioning
-        How far the preconditioning follows bright pixels (see `synergy.priors.preconditioning`).
     block
         ``"dense"``: two 3x3 convolutions; ``"separable"``: one 3x3 convolution of each channel by itself and
         two 1x1 convolutions with four times the channels between them (ConvNeXt, Liu et al. 2022).
@@ -56,7 +53,6 @@ class UNetConfig:
     patch: int = 2
     embedding: int = 64
     data_std: float = 0.5
-    preconditioning: Kind = "faded"
     block: Literal["dense", "separable"] = "dense"
     companded: bool = True
     attention: bool = False

@@ -73,7 +73,7 @@ def pixel_weight(
     noisy: Float[Array, "n band y x"], sigma: Float[Array, " n"], network: UNetConfig
 ) -> Float[Array, "n band y x"]:
     """Return the loss weight of each pixel: EDM's ``1/c_out^2``, damped where brightness is in doubt."""
-    pixel = precondition(noisy, sigma[:, None, None, None], network.data_std, network.preconditioning)
+    pixel = precondition(noisy, sigma[:, None, None, None], network.data_std)
     return 1.0 / pixel.out**2 / (1.0 + 0.25 * noisy**2 / pixel.certain)
 
 

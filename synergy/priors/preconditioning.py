@@ -3,26 +3,29 @@
 EDM (Karras et al. 2022, sec. 5) writes a denoiser as ``D = c_skip x_t + c_out F`` with a network F of unit
 size, for data of one standard deviation s. Galaxies and stars are not such data: a nucleus is hundreds of
 times brighter than s, and ``(1 - c_skip) x_t`` is then many sigmas that F would have to put back, to a
-fraction of a per cent. So s is replaced, pixel by pixel, by
+fraction of a per cent. So s is replaced, pixel by pixel, by what the noisy pixel says of its size: with ``e =
+max(|x_t| - 6 sigma, 0)``, which is beyond doubt, and ``b = max(e - 30 s, 0)``, which only stars have,
 
-    s_eff^2 = s^2 + f^2 e^2,    e = max(|x_t| - 6 sigma, 0),    f = s^2 / (s^2 + sigma^2),
+    s_1^2   = s^2 + f_1^2 e^2,      f_1 = s^2 / (s^2 + (10 sigma)^2),
+    s_eff^2 = s_1^2 + f^2 b^2,      f   = s^2 / (s^2 + sigma^2).
 
-with e what the noisy pixel itself, beyond doubt, says of its size. Where it is bright, ``c_skip -> 1``, and
-what F has to learn is of order one; where it is faint or drowned in noise, nothing changes. As sigma grows
-beyond s, pixels are followed only in part. What stays open there is not their brightness but the noise,
-of which nearly all can be told from the neighbours, so the scale of the output follows more slowly,
+All that is bright is followed at small noise, stars at larger noise, too. Where pixels are followed, ``c_skip
+-> 1``, and what F has to learn is of order one; where they are faint or drowned in noise, nothing changes. As
+sigma grows beyond s, stars are followed only in part. What stays open there is not their brightness but the
+noise, of which nearly all can be told from the neighbours, so the scale of the output follows more slowly,
 
     c_skip = s_eff^2 / (sigma^2 + s_eff^2),    c_out = sigma s_out / sqrt(sigma^2 + s_eff^2),
-    c_in = 1 / sqrt(sigma^2 + s_eff^2),        s_out = s + f^2 (s_eff - s):
+    c_in = 1 / sqrt(sigma^2 + s_eff^2),        s_out = s_1 + f^2 (s_eff - s_1):
 
 if it grew as s_eff does, errors of the untrained network at the brightest pixels would outgrow everything.
-This only chooses how the function is written down; what it converges to is the same.
 
-Priors of the kind ``"faded"`` were trained with ``f = 1/(1 + (sigma / 0.1 s)^2)`` and ``s_out = s_eff``: they
-follow pixels at small noise only, and learn stars slowly.
+Whatever is followed has ``c_in x_t`` of order one, however bright it is, and what noise does to it is lost
+there. So the network sees ``x_t / sqrt(sigma^2 + s_1^2)`` instead, linear up to 50 and as a logarithm beyond;
+``c_in x_t`` is left as what its gate multiplies. All this only chooses how the function is written down; what
+it converges to is the same.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -31,11 +34,14 @@ from jaxtyping import Array, Float
 BEYOND_DOUBT = 6.0
 """Sigmas of noise that a pixel must exceed before it counts as bright."""
 
-FADED = 0.1
-"""Noise level, in units of s, at which half of the excess is followed by priors of the kind ``"faded"``."""
+NEAR = 0.1
+"""Noise level, in units of s, at which half of the excess is followed whatever its size."""
 
-Kind = Literal["followed", "faded"]
-"""How far bright pixels are followed."""
+STARS = 30.0
+"""Size, in units of s, beyond which the excess is followed at larger noise, too."""
+
+LINEAR = 50.0
+"""Size, in units of the standard deviation, to which the network sees pixels on a linear scale."""
 
 
 class Preconditioning(NamedTuple):
@@ -45,6 +51,8 @@ class Preconditioning(NamedTuple):
     ----------
     skip, out, scale_in
         The coefficients c_skip, c_out and c_in.
+    seen
+        The pixel as the network sees it.
     certain
         Variance that the noisy pixel may be expected to have, all of its excess counted.
     """
@@ -52,12 +60,11 @@ class Preconditioning(NamedTuple):
     skip: Float[Array, "..."]
     out: Float[Array, "..."]
     scale_in: Float[Array, "..."]
+    seen: Float[Array, "..."]
     certain: Float[Array, "..."]
 
 
-def precondition(
-    noisy: Float[Array, "..."], sigma: Float[Array, "..."], data_std: float, kind: Kind = "followed"
-) -> Preconditioning:
+def precondition(noisy: Float[Array, "..."], sigma: Float[Array, "..."], data_std: float) -> Preconditioning:
     """Return the coefficients of each pixel.
 
     Parameters
@@ -68,16 +75,20 @@ def precondition(
         Noise level, broadcast against the scene.
     data_std
         Standard deviation s of the normalised scenes.
-    kind
-        How far bright pixels are followed.
     """
     std = np.float32(data_std)
     excess = jnp.maximum(jnp.abs(noisy) - np.float32(BEYOND_DOUBT) * sigma, 0.0)
-    reach = std if kind == "followed" else np.float32(FADED) * std
-    followed = reach**2 / (reach**2 + sigma**2)
-    effective = jnp.sqrt(std**2 + (followed * excess) ** 2)
+    star = jnp.maximum(excess - np.float32(STARS) * std, 0.0)
+    near = std**2 / (std**2 + (sigma / np.float32(NEAR)) ** 2)
+    followed = std**2 / (std**2 + sigma**2)
+    size = jnp.sqrt(std**2 + (near * excess) ** 2)
+    effective = jnp.sqrt(size**2 + (followed * star) ** 2)
     total = jnp.sqrt(sigma**2 + effective**2)
-    size = std + followed**2 * (effective - std) if kind == "followed" else effective
+    linear = np.float32(LINEAR) * jnp.sqrt(sigma**2 + size**2)
     return Preconditioning(
-        (effective / total) ** 2, sigma * size / total, 1.0 / total, sigma**2 + std**2 + excess**2
+        skip=(effective / total) ** 2,
+        out=sigma * (size + followed**2 * (effective - size)) / total,
+        scale_in=1.0 / total,
+        seen=np.float32(LINEAR) * jnp.arcsinh(noisy / linear),
+        certain=sigma**2 + std**2 + excess**2,
     )

@@ -138,10 +138,10 @@ def _network(
 ) -> tuple[Array, Array]:
     """Return the denoised mean of a batch of noisy scenes and ln variance of its error, all in patches."""
     sig = sigma[:, None, None, None]
-    pixel = precondition(x, sig, config.data_std, config.preconditioning)
+    pixel = precondition(x, sig, config.data_std)
     faint = jnp.sqrt(sig**2 + np.float32(1e-3 * config.data_std**2))
     scaled = x * pixel.scale_in
-    features = [scaled, _compand(x / sig), _compand(x / faint)] if config.companded else [scaled]
+    features = [pixel.seen, _compand(x / sig), _compand(x / faint)] if config.companded else [pixel.seen]
 
     level = _embed(sigma, config.embedding)
     h = _Convolution(config.widths[0], "stem", config, exact=True)(jnp.concatenate(features, axis=-1))

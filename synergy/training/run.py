@@ -305,7 +305,7 @@ def _check_start(start: DiffusionPrior, config: TrainConfig, shards: SceneShards
     """Refuse to begin from a prior that the run could not go on with."""
     here = config.network(len(shards.bands), start.network.data_std)
     # What may change between a prior and the run that begins from it: weights mean the same.
-    free = {name: getattr(here, name) for name in ("preconditioning", "precision", "variance")}
+    free = {name: getattr(here, name) for name in ("precision", "variance")}
     for what, found, expected in (
         ("bands", start.bands, shards.bands),
         ("pixel scale", start.pixel_scale, shards.pixel_scale),

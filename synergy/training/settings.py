@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from synergy.priors.convolution import Precision
 from synergy.priors.network import UNetConfig
 from synergy.priors.objective import Amplitudes
-from synergy.priors.preconditioning import Kind
 from synergy.priors.schedule import NoiseSchedule
 
 CHANGEABLE = (
@@ -38,7 +37,6 @@ class TrainConfig(BaseModel):
     blocks: int = Field(2, ge=1)
     patch: int = Field(2, ge=1)
     embedding: int = Field(64, ge=8)
-    preconditioning: Kind = Field("followed", description="how far bright pixels are followed")
     block: Literal["dense", "separable"] = "dense"
     companded: bool = True
     attention: bool = False

@@ -339,14 +339,14 @@ def test_shards_must_exist_agree_and_be_finite(scenes, tmp_path):
 
 
 def test_a_run_can_begin_from_another_prior(scenes, tmp_path):
-    """Of the same network; a variance head may be added, and pixels be followed further."""
+    """Of the same network, to which a variance head may be added."""
     config = TrainConfig(**TINY | {"steps": 8})
-    bare = config.model_copy(update={"variance": False, "preconditioning": "faded"})
+    bare = config.model_copy(update={"variance": False})
     first = train(bare, scenes, tmp_path / "first")
     further = config.model_copy(update={"steps": 1, "learning_rate": 1e-6, "warmup": 1})
     second = train(further, scenes, tmp_path / "second", start=tmp_path / "first" / "prior")
     np.testing.assert_array_equal(second.band_scale, first.band_scale)
-    assert second.network == dataclasses.replace(first.network, variance=True, preconditioning="followed")
+    assert second.network == dataclasses.replace(first.network, variance=True)
     assert second.correction is not None
     for module, group in first.params.items():
         for name, value in group.items():

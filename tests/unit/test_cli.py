@@ -185,7 +185,7 @@ def test_info_on_other_files_prior_and_run(command, tmp_path):
         file.attrs["pixel_scale"] = 0.05
     assert "float32 3 x 2 x 8 x 8" in command("info", tmp_path / "other.h5")[1]
     (tmp_path / "prior").mkdir()
-    card = {"format": "synergy-prior-2", "bands": list(BANDS), "sha256": "ab"}
+    card = {"format": "synergy-prior-3", "bands": list(BANDS), "sha256": "ab"}
     (tmp_path / "prior" / "prior.json").write_text(json.dumps(card))
     assert "euclid.vis" in command("info", tmp_path / "prior")[1]
     (tmp_path / "run").mkdir()

@@ -121,14 +121,26 @@ def test_preconditioning_follows_bright_pixels_as_far_as_noise_allows():
             power = 1.0 if name == "skip" else 0.5
             expected = numerator / (std**2 + sigma**2) ** power
             np.testing.assert_allclose(np.asarray(getattr(pixel, name))[faint], expected, rtol=1e-5)
-        fraction = std**2 / (std**2 + sigma**2)
-        effective = np.hypot(std, fraction * (300.0 - 6 * sigma))
+        excess = 300.0 - 6 * sigma
+        near, wide = (std**2 / (std**2 + level**2) for level in (10 * sigma, sigma))
+        size = np.hypot(std, near * excess)
+        effective = np.hypot(size, wide * (excess - 30 * std))
         assert pixel.skip[-1] == pytest.approx(effective**2 / (effective**2 + sigma**2), rel=1e-5)
-        size = std + fraction**2 * (effective - std)
-        assert pixel.out[-1] == pytest.approx(sigma * size / np.hypot(effective, sigma), rel=1e-5)
-        scaled = np.asarray(noisy * pixel.scale_in)
-        np.testing.assert_allclose(scaled, -scaled[::-1], atol=1e-4)
-        assert np.abs(np.diff(scaled)).max() < 2 * 0.01 / min(std, np.hypot(std, sigma))
+        outer = size + wide**2 * (effective - size)
+        assert pixel.out[-1] == pytest.approx(sigma * outer / np.hypot(effective, sigma), rel=1e-5)
+        for odd, steepest in ((noisy * pixel.scale_in, 5.0), (pixel.seen, 1.01)):
+            odd = np.asarray(odd)
+            np.testing.assert_allclose(odd, -odd[::-1], atol=1e-4)
+            assert np.abs(np.diff(odd)).max() < steepest * 0.01 / std
+
+
+def test_networks_see_noise_on_galaxies_and_bounded_stars():
+    """At the noise of a good image, a galaxy ten s bright: its noise is not lost beside its light."""
+    std, sigma = 0.5, 0.2
+    pixels = jnp.array([5.0, 5.0 + sigma, 5000.0], jnp.float32)
+    seen = np.asarray(precondition(pixels, jnp.float32(sigma), std).seen)
+    assert seen[1] - seen[0] > 0.7 * sigma / np.hypot(sigma, std)
+    assert seen[2] < 0.05 * 5000.0 / np.hypot(sigma, std)
 
 
 def test_preconditioning_asks_less_of_the_network_than_edm():
