@@ -155,6 +155,8 @@ def _outcomes(
         if not path.exists():
             measure(pair, prior, settings, index).write(path)
         yield Outcome.read(path)
+    if progress is not None:
+        progress(settings.pairs, settings.pairs, f"{settings.pairs} pairs")
 
 
 def measure(pair: Pair, prior: DiffusionPrior, settings: CalibrationSettings, index: int) -> Outcome:

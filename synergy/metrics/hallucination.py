@@ -26,6 +26,7 @@ from scipy.ndimage import gaussian_filter, label
 from synergy.metrics.power_spectrum import radial_power
 from synergy.priors.covariance import SpectralCovariance
 from synergy.psf import FWHM_PER_SIGMA
+from synergy.sampling.support import SMOOTHING
 from synergy.windows import hann
 
 _RINGS = 6
@@ -225,7 +226,7 @@ def support_agreement(
     draws: Float[np.ndarray, "draw band y x"],
     prior_variance: Float[np.ndarray, " band"],
     support: Float[np.ndarray, "band y x"],
-    smoothing: float = 3.0,
+    smoothing: float = SMOOTHING,
 ) -> SupportAgreement:
     """Compare the support that draws imply with a predicted map.
 

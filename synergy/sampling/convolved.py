@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from synergy.likelihood import GaussianLikelihood
 from synergy.priors.denoiser import Denoiser
+from synergy.sampling.counts import Counts
 from synergy.sampling.data_space import back, solve
 
 
@@ -41,9 +42,9 @@ class ConvolvedLikelihood:
     iterations: int = dataclasses.field(default=8, metadata={"static": True})
 
     @property
-    def cost(self) -> tuple[int, int, int]:
-        """Evaluations, vector-Jacobian products and applications of one call."""
-        return 1, 0, 2 + 2 * self.iterations
+    def cost(self) -> Counts:
+        """What one call costs."""
+        return Counts(1, 0, 2 + 2 * self.iterations)
 
     def __call__(
         self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""]

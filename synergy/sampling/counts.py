@@ -48,8 +48,8 @@ class Costed(Protocol):
     """A posterior denoiser that says what a call costs."""
 
     @property
-    def cost(self) -> tuple[int, int, int]:
-        """Evaluations, vector-Jacobian products and applications of one call."""
+    def cost(self) -> Counts:
+        """What one call costs."""
         ...
 
 
@@ -65,7 +65,7 @@ def of_reverse(denoiser: Costed, integrator: str, steps: int) -> Counts:
     steps
         Its steps.
     """
-    call = Counts(*denoiser.cost)
+    call = denoiser.cost
     if integrator == "heun":
         return (2 * steps - 1) * call  # the last step, to sigma = 0, is one of Euler's
     if integrator == "ancestral_drawn":

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from synergy.likelihood import GaussianLikelihood
 from synergy.priors.denoiser import Denoiser
+from synergy.sampling.counts import Counts
 
 
 @jax.tree_util.register_dataclass
@@ -40,9 +41,9 @@ class DPS:
     zeta: Float[Array, ""]
 
     @property
-    def cost(self) -> tuple[int, int, int]:
-        """Evaluations, vector-Jacobian products and applications of one call."""
-        return 1, 1, 2
+    def cost(self) -> Counts:
+        """What one call costs."""
+        return Counts(1, 1, 2)
 
     def __call__(
         self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""]

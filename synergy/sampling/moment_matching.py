@@ -29,6 +29,7 @@ from synergy.likelihood import GaussianLikelihood
 from synergy.priors.covariance import SpectralCovariance
 from synergy.priors.denoiser import Denoiser
 from synergy.sampling.circulant import CirculantPosterior, conjugate_gradient
+from synergy.sampling.counts import Counts
 from synergy.sampling.data_space import back, solve, white
 
 
@@ -58,9 +59,9 @@ class PriorCovariance:
     iterations: int = dataclasses.field(default=4, metadata={"static": True})
 
     @property
-    def cost(self) -> tuple[int, int, int]:
-        """Evaluations, vector-Jacobian products and applications of one call."""
-        return 1, 0, 2 + 2 * self.iterations
+    def cost(self) -> Counts:
+        """What one call costs."""
+        return Counts(1, 0, 2 + 2 * self.iterations)
 
     def __call__(
         self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""]
@@ -115,9 +116,9 @@ class TweedieCovariance:
     iterations: int = dataclasses.field(default=3, metadata={"static": True})
 
     @property
-    def cost(self) -> tuple[int, int, int]:
-        """Evaluations, vector-Jacobian products and applications of one call."""
-        return 1, self.iterations + 1, 2 + 2 * self.iterations
+    def cost(self) -> Counts:
+        """What one call costs."""
+        return Counts(1, self.iterations + 1, 2 + 2 * self.iterations)
 
     def __call__(
         self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""]

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from synergy.likelihood import GaussianLikelihood
 from synergy.priors.denoiser import Denoiser
+from synergy.sampling.counts import Counts
 from synergy.sampling.data_space import back, solve
 
 
@@ -42,9 +43,9 @@ class PiGDM:
     iterations: int = dataclasses.field(default=8, metadata={"static": True})
 
     @property
-    def cost(self) -> tuple[int, int, int]:
-        """Evaluations, vector-Jacobian products and applications of one call."""
-        return 1, 1, 2 + 2 * self.iterations
+    def cost(self) -> Counts:
+        """What one call costs."""
+        return Counts(1, 1, 2 + 2 * self.iterations)
 
     def __call__(
         self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""]

@@ -21,7 +21,8 @@ from synergy.likelihood import GaussianLikelihood
 from synergy.priors.covariance import SpectralCovariance
 from synergy.sampling.circulant import CirculantPosterior, wiener_mean
 
-_SMOOTHING_PIXELS = 3.0
+SMOOTHING = 3.0
+"""Sigma of the smoothing of variances, pixels."""
 
 
 def support_map(
@@ -54,7 +55,7 @@ def support_map(
         for image, noise, k in zip(predicted, likelihood.noises, keys, strict=True)
     )
     left = scenes - wiener_mean(likelihood, covariance, circulant, images)
-    smoothing = (0.0, _SMOOTHING_PIXELS, _SMOOTHING_PIXELS)
+    smoothing = (0.0, SMOOTHING, SMOOTHING)
     after = gaussian_filter(np.asarray(jnp.mean(left**2, axis=0)), smoothing)
     before = np.asarray(jnp.mean(scenes**2, axis=(0, 2, 3)))[:, None, None]
     return np.clip(1.0 - after / before, 0.0, 1.0).astype(np.float32)

@@ -20,7 +20,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from synergy import Frame, SamplerSettings, load_prior, reconstruct
+from synergy import SamplerSettings, load_prior, reconstruct
+from synergy.calibration.campaign import enlarged
 from synergy.io.atomic import write_bytes
 from synergy.io.pairs import Pair, PairShards
 from synergy.metrics.calibration import coverage
@@ -31,13 +32,6 @@ MARGIN = 16
 """Scene pixels around the truth, from where light reaches the images."""
 
 
-def enlarged(frame: Frame) -> Frame:
-    """Return a frame with a margin."""
-    wcs = frame.wcs.deepcopy()
-    wcs.wcs.crpix = wcs.wcs.crpix + MARGIN
-    return Frame((frame.shape[0] + 2 * MARGIN, frame.shape[1] + 2 * MARGIN), wcs)
-
-
 def settings(sampler: str) -> SamplerSettings:
     """Return the settings that ``integrator:steps:sweeps`` stands for."""
     integrator, steps, sweeps = sampler.split(":")
@@ -46,7 +40,7 @@ def settings(sampler: str) -> SamplerSettings:
 
 def measure(pair: Pair, prior: DiffusionPrior, sampler: str, draws: int) -> dict[str, list[float]]:
     """Reconstruct one pair and compare with its truth."""
-    frame = enlarged(pair.frame)
+    frame = enlarged(pair.frame, MARGIN)
     posterior = reconstruct(list(pair.observations), prior, 0, draws, settings(sampler), frame)
     inner = posterior.draws[:, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
     inside = coverage(inner, pair.truth)

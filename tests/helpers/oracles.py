@@ -160,6 +160,18 @@ def judge(oracle: Oracle, draws: np.ndarray) -> dict[str, float]:
     }
 
 
+def dense(likelihood: GaussianLikelihood) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return operator, noise variance and data of all known pixels: dense, in float64."""
+    shape = likelihood.scene_shape
+    size = int(np.prod(shape))
+    unit = jnp.eye(size, dtype=jnp.float32).reshape(size, *shape)
+    columns = [np.asarray(i, np.float64).reshape(size, -1) for i in jax.vmap(likelihood.forward)(unit)]
+    ivar = np.concatenate([np.asarray(n.ivar, np.float64).ravel() for n in likelihood.noises])
+    data = np.concatenate([np.asarray(image, np.float64).ravel() for image in likelihood.images])
+    known = ivar > 0
+    return np.concatenate(columns, axis=1).T[known], 1.0 / ivar[known], data[known]
+
+
 @jax.jit
 def _chi2(likelihood: GaussianLikelihood, scenes: jax.Array) -> jax.Array:
     return jax.lax.map(lambda scene: jnp.sum(likelihood.chi2(scene)), scenes, batch_size=500)
@@ -206,23 +218,19 @@ def _pose(
 
     size = truth.size
     unit = jnp.eye(size, dtype=jnp.float32).reshape(size, *truth.shape)
-    columns = [np.asarray(i, np.float64).reshape(size, -1) for i in jax.vmap(likelihood.forward)(unit)]
-    matrix = np.concatenate(columns, axis=1).T
-    ivar = np.concatenate([np.asarray(n.ivar, np.float64).ravel() for n in likelihood.noises])
-    data = np.concatenate([np.asarray(image, np.float64).ravel() for image in images])
-    known = ivar > 0
+    matrix, variance, data = dense(likelihood)
     log_masses, posterior_means, posteriors, second = [], [], [], np.zeros((size, size))
     for log_weight, mean, covariance in zip(log_weights, means, covariances, strict=True):
         prior = np.asarray(covariance.apply(unit), np.float64).reshape(size, size)
         prior = 0.5 * (prior + prior.T)
-        posterior = np.linalg.inv(np.linalg.inv(prior) + matrix.T @ (ivar[:, None] * matrix))
+        posterior = np.linalg.inv(np.linalg.inv(prior) + matrix.T @ (matrix / variance[:, None]))
         posterior = 0.5 * (posterior + posterior.T)
         residual = data - matrix @ mean.ravel()
         posteriors.append(posterior)
-        posterior_means.append(mean.ravel() + posterior @ (matrix.T @ (ivar * residual)))
-        marginal = (matrix @ prior @ matrix.T)[np.ix_(known, known)] + np.diag(1.0 / ivar[known])
+        posterior_means.append(mean.ravel() + posterior @ (matrix.T @ (residual / variance)))
+        marginal = matrix @ prior @ matrix.T + np.diag(variance)
         _, log_det = np.linalg.slogdet(marginal)
-        square = residual[known] @ np.linalg.solve(marginal, residual[known])
+        square = residual @ np.linalg.solve(marginal, residual)
         log_masses.append(log_weight - 0.5 * (square + log_det))
         second += np.exp(log_weight) * (prior + np.outer(mean, mean))
     masses = np.exp(np.array(log_masses) - logsumexp(log_masses))
@@ -237,7 +245,7 @@ def _pose(
         masses,
         np.stack(posterior_means),
         np.stack(posteriors),
-        float(logsumexp(log_masses) - 0.5 * known.sum() * np.log(2.0 * np.pi)),
+        float(logsumexp(log_masses) - 0.5 * len(data) * np.log(2.0 * np.pi)),
     )
 
 

@@ -35,11 +35,8 @@ def problem() -> tuple[oracles.Oracle, Quadrature]:
     oracle = dataclasses.replace(oracle, likelihood=dataclasses.replace(oracle.likelihood, images=brighter))
     size = oracle.means.shape[1]
     unit = jnp.eye(size, dtype=jnp.float32).reshape(size, *oracle.shape)
-    columns = [np.asarray(i, np.float64).reshape(size, -1) for i in jax.vmap(oracle.likelihood.forward)(unit)]
-    matrix = np.concatenate(columns, axis=1).T
-    ivar = np.concatenate([np.asarray(n.ivar, np.float64).ravel() for n in oracle.likelihood.noises])
-    data = np.concatenate([np.asarray(i, np.float64).ravel() for i in brighter])
-    matrix, noise, data = matrix[ivar > 0], np.diag(1.0 / ivar[ivar > 0]), data[ivar > 0]
+    matrix, variance_of_noise, data = oracles.dense(oracle.likelihood)
+    noise = np.diag(variance_of_noise)
     prior = np.asarray(oracle.covariance.apply(unit), np.float64).reshape(size, size)
     scale = np.exp(np.linspace(-3.0, 3.0, 400))
     functional = np.full(size, 1.0 / size)

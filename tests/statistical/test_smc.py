@@ -25,21 +25,10 @@ def problem(request) -> tuple[oracles.Oracle, Proximal]:
     return oracle, Proximal(oracle.likelihood, flat, 20)
 
 
-def _matrices(oracle: oracles.Oracle) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the operator, the noise's variance and the data of all known pixels."""
-    size = oracle.means.shape[1]
-    unit = jnp.eye(size, dtype=jnp.float32).reshape(size, *oracle.shape)
-    columns = [np.asarray(i, np.float64).reshape(size, -1) for i in jax.vmap(oracle.likelihood.forward)(unit)]
-    ivar = np.concatenate([np.asarray(n.ivar, np.float64).ravel() for n in oracle.likelihood.noises])
-    data = np.concatenate([np.asarray(i, np.float64).ravel() for i in oracle.likelihood.images])
-    known = ivar > 0
-    return np.concatenate(columns, axis=1).T[known], 1.0 / ivar[known], data[known]
-
-
 @pytest.mark.parametrize("rho", [0.01, 0.5, 5.0])
 def test_misfit_and_draws_between_are_those_of_dense_matrices(problem, rho):
     oracle, proximal = problem
-    matrix, variance, data = _matrices(oracle)
+    matrix, variance, data = oracles.dense(oracle.likelihood)
     scenes = jnp.asarray(oracle.draw(1, 3), jnp.float32)
     flat = np.asarray(scenes, np.float64).reshape(3, -1)
     residual = data - flat @ matrix.T
