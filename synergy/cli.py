@@ -225,8 +225,8 @@ def reconstruct(  # noqa: PLR0913 (one per option)
     ] = False,
     steps: Annotated[int, typer.Option(min=1, help="Denoiser evaluations per draw.")] = 32,
     covariance: Annotated[
-        str, typer.Option(help="prior; for bright stars learned, or tweedie (slow).")
-    ] = "prior",
+        str, typer.Option(help="learned, prior, tweedie (slow); auto: learned where the prior can.")
+    ] = "auto",
     corrector_sweeps: Annotated[
         int, typer.Option(min=0, metavar="N", help="Then N sweeps of a corrector, 8 evaluations each.")
     ] = 0,

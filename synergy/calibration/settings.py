@@ -13,7 +13,7 @@ class SamplerChoice(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: int = Field(SamplerSettings.steps, ge=1)
-    covariance: Literal["prior", "learned", "tweedie"] = "prior"
+    covariance: Literal["auto", "learned", "prior", "tweedie"] = "auto"
     iterations: int = Field(SamplerSettings.iterations, ge=1)
     integrator: str = SamplerSettings.integrator
     corrector_sweeps: int = Field(0, ge=0)

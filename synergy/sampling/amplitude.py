@@ -3,8 +3,10 @@
 The scale decides in which units the scene meets the prior; within a factor of two it does not matter,
 because training scenes were jittered by as much. Each image is smoothed to the scale's resolution, ignoring
 masked pixels; the image with the most significant peak proposes a value. A joint Wiener solution with that
-value then refines it: it undoes the blur and combines all images. What noise alone would give at three
-sigma is a floor, so that empty or negative sky leads to a faint scene, not to magnified noise.
+value then refines it: it undoes the blur and combines all images. Its prior covariance is widened: that of
+the prior is right for the average pixel, and would shrink a faint source to a fraction. What noise alone
+would give at three sigma is a floor, so that empty or negative sky leads to a faint scene, not to magnified
+noise.
 """
 
 import dataclasses
@@ -19,6 +21,10 @@ from synergy.observation import Observation, response_row
 from synergy.priors.diffusion import DiffusionPrior
 from synergy.priors.scale import scene_scale, smooth
 from synergy.sampling.circulant import CirculantPosterior, wiener_mean
+
+WIDENED = 100.0
+"""By how much the prior covariance is widened. Galaxies of S/N 8 to 20 in VIS, with all ten bands at survey
+depth, then keep .92 of their scale in the median (.53 without), and empty sky stays near the floor."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,11 +97,10 @@ def estimate_scale(
     scale = max(float(peaks[np.argmax(peaks / noises)]), floor)
     images = tuple(image[None] for image in likelihood.images)
     unit = jnp.ones_like(prior.band_scale)
+    covariance = prior.covariance.widened(WIDENED)
     for _ in range(2):
         scaled = likelihood.rescaled(jnp.float32(scale) * unit)
-        circulant = CirculantPosterior.diagonalise(
-            scale**2 * normal, prior.covariance, likelihood.scene_shape[1:]
-        )
-        mean = wiener_mean(scaled, prior.covariance, circulant, images)[0]
+        circulant = CirculantPosterior.diagonalise(scale**2 * normal, covariance, likelihood.scene_shape[1:])
+        mean = wiener_mean(scaled, covariance, circulant, images)[0]
         scale = max(scale * float(scene_scale(mean, unit, prior.pixel_scale)), floor)
     return scale

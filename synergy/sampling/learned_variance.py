@@ -7,6 +7,14 @@ diag(v) B^T`` in the orthonormal basis of `synergy.priors.basis` (Peng et al. 20
     D_y = D + V A^T (N + A V A^T)^-1 (y - A D)
 
 needs no derivative of the network: each step of the linear solve is one product with ``A`` and its transpose.
+
+A variance is a poor summary of "nothing, or a galaxy". Where one source in a thousand could be, v is a
+thousandth of its square, and data that show one at ten sigmas move D by a tenth of it; the next step finds
+no source in the noisy scene, and states as small a variance again. So V is hedged,
+
+    V = B diag(v) B^T + (Sigma_h^-1 + sigma^-2)^-1,
+
+with a stationary covariance Sigma_h that is wider than that of the prior (see `synergy.reconstruct`).
 """
 
 import dataclasses
@@ -17,6 +25,7 @@ from jaxtyping import Array, Float
 
 from synergy.likelihood import GaussianLikelihood, Images
 from synergy.priors.basis import analyse, synthesise
+from synergy.priors.covariance import SpectralCovariance
 from synergy.priors.denoiser import VarianceDenoiser
 from synergy.sampling.counts import Counts
 from synergy.sampling.data_space import back, solve, white
@@ -39,6 +48,8 @@ class LearnedVariance:
         Side of the blocks in which it does, pixels.
     iterations
         Conjugate-gradient steps.
+    hedge
+        Covariance Sigma_h; none if what the prior states is to be taken at its word.
     """
 
     denoiser: VarianceDenoiser
@@ -46,6 +57,7 @@ class LearnedVariance:
     modes: Float[Array, "band mode"]
     patch: int = dataclasses.field(metadata={"static": True})
     iterations: int = dataclasses.field(default=8, metadata={"static": True})
+    hedge: SpectralCovariance | None = None
 
     @property
     def cost(self) -> Counts:
@@ -58,7 +70,7 @@ class LearnedVariance:
         """Return the posterior mean of the clean scenes."""
         mean, variance = self.denoiser.with_variance(noisy, sigma)
         residual = jax.vmap(self.likelihood.whitened)(mean)
-        return mean + self._correction(variance, residual)
+        return mean + self._correction(variance, sigma, residual)
 
     def draw(
         self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""], key: Array
@@ -68,17 +80,23 @@ class LearnedVariance:
         A draw of ``N(D, V)`` is corrected as if it had been observed with noise of its own (Matheron's
         rule; Hoffman & Ribak 1991).
         """
-        key_scene, key_data = jax.random.split(key)
+        key_scene, key_hedge, key_data = jax.random.split(key, 3)
         mean, variance = self.denoiser.with_variance(noisy, sigma)
         noise = jax.random.normal(key_scene, noisy.shape, noisy.dtype)
         drawn = mean + self._synthesise(jnp.sqrt(variance) * noise)
+        if self.hedge is not None:
+            noise = jax.random.normal(key_hedge, noisy.shape, noisy.dtype)
+            drawn += self.hedge.apply(noise, lambda p: sigma * jnp.sqrt(p / (p + sigma**2)))
         residual = jax.vmap(self.likelihood.whitened)(drawn)
         observed = jax.tree_util.tree_map(jnp.add, residual, white(self.likelihood, key_data, len(noisy)))
-        return drawn + self._correction(variance, observed)
+        return drawn + self._correction(variance, sigma, observed)
 
-    def _correction(self, variance: Array, residual: Images) -> Array:
+    def _correction(self, variance: Array, sigma: Array, residual: Images) -> Array:
         def covariance(x: Array) -> Array:
-            return self._synthesise(variance * analyse(x, self.modes, self.patch))
+            stated = self._synthesise(variance * analyse(x, self.modes, self.patch))
+            if self.hedge is None:
+                return stated
+            return stated + self.hedge.apply(x, lambda p: sigma**2 * p / (p + sigma**2))
 
         return covariance(
             back(self.likelihood, solve(self.likelihood, covariance, residual, self.iterations))
