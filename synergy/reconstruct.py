@@ -32,10 +32,6 @@ from synergy.sampling.support import support_map
 
 Progress = Callable[[int, int, str], None]
 
-HEDGE = 10.0
-"""By how much the stationary covariance that hedges is wider than the prior's, in variance. Without it faint
-sources are lost: of 20 to 60 sigmas in VIS, posterior means had twice the squared error."""
-
 _LAST_SIGMA = 0.2  # last noise level over the error of the best measured mode
 
 
@@ -49,10 +45,14 @@ class SamplerSettings:
         Denoiser evaluations per draw.
     covariance
         What is taken to be open about a scene at a noise level: ``"learned"``, of priors that state variances
-        (`synergy.sampling.learned_variance`), ``"prior"``, of any (`synergy.sampling.moment_matching`); both
-        hedged by a stationary covariance, `HEDGE` times that of the prior. Or ``"tweedie"``, of any, slow.
-        ``"auto"`` is "learned" where the prior states variances and the frame holds whole blocks of them,
-        and "prior" where not; the result's `meta` says which.
+        (`synergy.sampling.learned_variance`); ``"prior"`` or, slow, ``"tweedie"``, of any
+        (`synergy.sampling.moment_matching`). ``"auto"`` is "learned" where the prior states variances and the
+        frame holds whole blocks of them, and "prior" where not; the result's `meta` says which.
+    hedge
+        By how much the stationary covariance of the prior is widened where it hedges against sources that are
+        rarer than a variance can say: added to "learned" (0: not at all), or in the place of "prior" (1: as
+        it is). More finds more of a faint source, and lets more noise through
+        (``tests/benchmarks/faint_sources.py``).
     iterations
         Conjugate-gradient steps per evaluation.
     integrator
@@ -72,6 +72,7 @@ class SamplerSettings:
 
     steps: int = 32
     covariance: str = "auto"
+    hedge: float = 10.0
     iterations: int = 8
     integrator: str = "sde_2m"
     batch: int = 8
@@ -223,7 +224,9 @@ def _posterior_denoiser(
     """Return the denoiser that the settings name, for a likelihood and its normal operator in prior units."""
     if settings.covariance == "tweedie":
         return TweedieCovariance(prior, likelihood, settings.iterations)
-    hedge = prior.covariance.widened(HEDGE)
+    if settings.hedge < 0 or (settings.covariance == "prior" and settings.hedge == 0):
+        raise InputError("settings.hedge", str(settings.hedge), "a positive number", "Leave it out, say.")
+    hedge = prior.covariance.widened(settings.hedge) if settings.hedge > 0 else None
     if settings.covariance == "prior":
         circulant = CirculantPosterior.diagonalise(normal, hedge, likelihood.scene_shape[1:])
         return PriorCovariance(prior, likelihood, hedge, circulant, settings.iterations)

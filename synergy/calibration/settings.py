@@ -14,6 +14,7 @@ class SamplerChoice(BaseModel):
 
     steps: int = Field(SamplerSettings.steps, ge=1)
     covariance: Literal["auto", "learned", "prior", "tweedie"] = "auto"
+    hedge: float = Field(SamplerSettings.hedge, ge=0)
     iterations: int = Field(SamplerSettings.iterations, ge=1)
     integrator: str = SamplerSettings.integrator
     corrector_sweeps: int = Field(0, ge=0)

@@ -47,7 +47,9 @@ def main() -> None:
     print("setting          NMSE    in 68   in 95   chi2    redone  s/draw  / bare")  # noqa: T201
     for text in arguments.settings:
         covariance, steps, iterations = text.split(",")
-        settings = SamplerSettings(int(steps), covariance, int(iterations), batch=arguments.draws)
+        settings = SamplerSettings(
+            steps=int(steps), covariance=covariance, iterations=int(iterations), batch=arguments.draws
+        )
         rows, seconds = [], []
         for seed, (truth, frame, observations) in enumerate(demos):
             stamps: list[float] = []

@@ -79,8 +79,16 @@ def test_corrector_goes_on_from_the_draws(demo):
 def test_learned_variances_need_a_prior_that_states_them(demo):
     _, frame, observations, _ = demo
     settings, prior = SamplerSettings(batch=2, covariance="learned"), load_prior("default")
+    plain = SamplerSettings(batch=2, steps=4)
+    assert [
+        reconstruct(observations, p, 3, 2, plain, frame).meta["settings"]["covariance"]
+        for p in (prior, dataclasses.replace(prior, correction=None))
+    ] == ["learned", "prior"]
     posterior = reconstruct(observations, prior, 3, 2, settings, frame)
     assert np.all(np.abs(posterior.chi2_per_pixel - 1.0) < 0.5)
+    assert posterior.meta["settings"]["covariance"] == "learned"
+    with pytest.raises(InputError, match="hedge"):
+        reconstruct(observations, prior, 3, 2, SamplerSettings(covariance="prior", hedge=0.0), frame)
     with pytest.raises(InputError, match="variance: true"):
         reconstruct(observations, dataclasses.replace(prior, correction=None), 3, 2, settings, frame)
 
