@@ -24,7 +24,7 @@ from synergy.sampling.circulant import CirculantPosterior, wiener_mean
 
 WIDENED = 100.0
 """By how much the prior covariance is widened. Galaxies of S/N 8 to 20 in VIS, with all ten bands at survey
-depth, then keep .92 of their scale in the median (.53 without), and empty sky stays near the floor."""
+depth, then keep more than nine tenths of their scale (``tests/benchmarks/faint_sources.py``)."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ no source in the noisy scene, and states as small a variance again. So V is hedg
 
     V = B diag(v) B^T + (Sigma_h^-1 + sigma^-2)^-1,
 
-with a stationary covariance Sigma_h that is wider than that of the prior (see `synergy.reconstruct`).
+with a stationary covariance Sigma_h that is wider than that of the prior (`synergy.SamplerSettings`).
 """
 
 import dataclasses

@@ -72,19 +72,31 @@ def _closed_form(
     return covariance @ right, covariance
 
 
+def _variances(draws: jax.Array, mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Return the draws' variance along axes where it should be one, having checked their mean."""
+    flat = np.asarray(draws, np.float64).reshape(len(draws), -1)
+    axes = np.linalg.solve(np.linalg.cholesky(covariance), (flat - mean).T)
+    assert abs(len(flat) * np.sum(axes.mean(axis=1) ** 2) - len(axes)) < 4 * np.sqrt(2 * len(axes))
+    return axes.var(axis=1)
+
+
+def _check(
+    posterior: LearnedVariance, noisy: jax.Array, sigma: float, mean: np.ndarray, covariance: np.ndarray
+) -> None:
+    """Check mean and draws of a posterior denoiser against those of the Gaussian that it should assume."""
+    count = 1000
+    found = np.asarray(posterior(noisy, jnp.float32(sigma))).ravel()
+    assert np.max(np.abs(found - mean) / np.sqrt(np.diag(covariance))) < 5e-3
+    draws = posterior.draw(jnp.repeat(noisy, count, axis=0), jnp.float32(sigma), jax.random.key(1))
+    assert np.abs(_variances(draws, mean, covariance) - 1.0).max() < 5 * np.sqrt(2 / count)
+
+
 def test_mean_and_draws_are_the_closed_form(denoiser, likelihood):
-    sigma, count = 0.7, 1000
+    sigma = 0.7
     noisy = jax.random.normal(jax.random.key(0), (1, 2, SIDE, SIDE))
     posterior = LearnedVariance(denoiser, likelihood, denoiser.modes, PATCH, 30)
     mean, covariance = _closed_form(denoiser, likelihood, np.asarray(noisy, np.float64), sigma**-2)
-    spread = np.sqrt(np.diag(covariance))
-    found = np.asarray(posterior(noisy, jnp.float32(sigma))).ravel()
-    assert np.max(np.abs(found - mean) / spread) < 5e-3
-    draws = posterior.draw(jnp.repeat(noisy, count, axis=0), jnp.float32(sigma), jax.random.key(1))
-    flat = np.asarray(draws, np.float64).reshape(count, -1)
-    axes = np.linalg.solve(np.linalg.cholesky(covariance), (flat - mean).T)
-    assert abs(count * np.sum(axes.mean(axis=1) ** 2) - len(axes)) < 4 * np.sqrt(2 * len(axes))
-    assert np.abs(axes.var(axis=1) - 1.0).max() < 5 * np.sqrt(2 / count)
+    _check(posterior, noisy, sigma, mean, covariance)
 
 
 @pytest.mark.parametrize(
@@ -95,14 +107,11 @@ def test_posterior_draws(denoiser, likelihood, integrator, steps, low, high):
     shape, sigmas = (DRAWS, 2, SIDE, SIDE), NoiseSchedule(1e-2, 40.0).grid(steps)
     draws = sample(posterior, jax.random.key(2), shape, sigmas, step=INTEGRATORS[integrator])
     mean, covariance = _closed_form(denoiser, likelihood, np.zeros(shape[1:]), 0.0)
-    flat = np.asarray(draws, np.float64).reshape(DRAWS, -1)
-    axes = np.linalg.solve(np.linalg.cholesky(covariance), (flat - mean).T)
-    assert abs(DRAWS * np.sum(axes.mean(axis=1) ** 2) - len(axes)) < 4 * np.sqrt(2 * len(axes))
-    assert low < np.mean(axes.var(axis=1)) < high
+    assert low < np.mean(_variances(draws, mean, covariance)) < high
 
 
 def test_hedged_mean_and_draws_are_the_closed_form(denoiser, likelihood):
-    sigma, count = 0.7, 1000
+    sigma = 0.7
     hedge = SpectralCovariance(
         jnp.eye(2), jnp.log(jnp.array([0.1, 0.5])), jnp.log(jnp.array([[4.0, 0.5], [1.0, 0.2]]))
     )
@@ -119,14 +128,7 @@ def test_hedged_mean_and_draws_are_the_closed_form(denoiser, likelihood):
     covariance = np.linalg.inv(np.linalg.inv(open_) + normal)
     score = np.asarray(likelihood.score(mean[0]), np.float64).ravel()
     expected = np.asarray(mean, np.float64).ravel() + covariance @ score
-    spread = np.sqrt(np.diag(covariance))
-    found = np.asarray(posterior(noisy, jnp.float32(sigma))).ravel()
-    assert np.max(np.abs(found - expected) / spread) < 5e-3
-    draws = posterior.draw(jnp.repeat(noisy, count, axis=0), jnp.float32(sigma), jax.random.key(1))
-    flat = np.asarray(draws, np.float64).reshape(count, -1)
-    axes = np.linalg.solve(np.linalg.cholesky(covariance), (flat - expected).T)
-    assert abs(count * np.sum(axes.mean(axis=1) ** 2) - len(axes)) < 4 * np.sqrt(2 * len(axes))
-    assert np.abs(axes.var(axis=1) - 1.0).max() < 5 * np.sqrt(2 / count)
+    _check(posterior, noisy, sigma, expected, covariance)
 
 
 @jax.tree_util.register_dataclass
