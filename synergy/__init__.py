@@ -12,6 +12,7 @@ from synergy.io.read import read_observations as read_observations
 from synergy.likelihood import GaussianLikelihood as GaussianLikelihood
 from synergy.noise import Diagonal as Diagonal
 from synergy.observation import Observation as Observation
+from synergy.observation import mask_disc as mask_disc
 from synergy.operators import Operator as Operator
 from synergy.posterior import Posterior as Posterior
 from synergy.priors.diffusion import DiffusionPrior as DiffusionPrior

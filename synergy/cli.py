@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from synergy.allocator import keep_freed_memory
-from synergy.arguments import parse_center, parse_shard
+from synergy.arguments import parse_center, parse_disc, parse_shard
 from synergy.errors import InputError
 
 app = typer.Typer(
@@ -223,6 +223,9 @@ def reconstruct(  # noqa: PLR0913 (one per option)
     register: Annotated[
         bool, typer.Option("--register", help="Align the images by what they show before reconstructing.")
     ] = False,
+    mask: Annotated[
+        list[str] | None, typer.Option(metavar="RA,DEC,ARCSEC", help="Mask a disc; may be repeated.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Denoiser evaluations per draw.")] = 32,
     covariance: Annotated[
         str, typer.Option(help="learned, prior, tweedie (slow); auto: learned where the prior can.")
@@ -245,7 +248,9 @@ def reconstruct(  # noqa: PLR0913 (one per option)
         for path in filter(None, (figure, transfer)):
             check_format(path)
     position = None if center is None else parse_center(center)
+    discs = [parse_disc(text) for text in mask or ()]
     from synergy.io.read import read_observations
+    from synergy.observation import mask_disc
     from synergy.priors.diffusion import load_prior
     from synergy.reconstruct import SamplerSettings
     from synergy.reconstruct import reconstruct as run
@@ -253,6 +258,8 @@ def reconstruct(  # noqa: PLR0913 (one per option)
     from synergy.tables import band_table, image_table
 
     observations = read_observations(files, layout, position, size, register)
+    for disc in discs:
+        observations = mask_disc(observations, *disc)
     loaded = load_prior(prior)
     observations = respond(observations, loaded.bands)
     with _progress() as progress:

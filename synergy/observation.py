@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from astropy.coordinates import SkyCoord
 from jaxtyping import Bool, Float
 
 from synergy.errors import InputError
@@ -181,6 +182,44 @@ class Observation:
     def _correlation_factor(self) -> float:
         sigma = self.psf.fwhm / FWHM_PER_SIGMA / self.frame.pixel_scale
         return correlation_factor(self.correlation, sigma)
+
+
+def mask_disc(observations: Sequence[Observation], center: SkyCoord, radius: float) -> list[Observation]:
+    """Mask a disc of sky in all images: a saturated star, say, which no linear model explains.
+
+    Parameters
+    ----------
+    observations
+        The images.
+    center
+        Its centre.
+    radius
+        Its radius in arcsec.
+
+    Returns
+    -------
+    list[Observation]
+        The images, those that the disc touches with larger masks.
+
+    Raises
+    ------
+    InputError
+        If the disc touches no pixel that carries information, or leaves an image none.
+    """
+    masked, touched = [], False
+    for observation in observations:
+        degrees = observation.frame.positions() if observation.positions is None else observation.positions
+        inside = SkyCoord(*np.moveaxis(degrees, -1, 0), unit="deg").separation(center).arcsec <= radius
+        touched |= bool(np.any(inside & ~observation.mask))
+        masked.append(dataclasses.replace(observation, mask=observation.mask | inside))
+    if not touched:
+        raise InputError(
+            "mask",
+            f"no usable pixel within {radius:g} arcsec of {center.icrs.to_string(precision=5)}",
+            "a disc of sky that the images show",
+            "Check its position and radius, or leave it out.",
+        )
+    return masked
 
 
 def response_row(observation: Observation, bands: Sequence[str]) -> Float[np.ndarray, " band"]:

@@ -15,6 +15,7 @@ from synergy.frame import Frame
 from synergy.likelihood import GaussianLikelihood
 from synergy.observation import Observation
 from synergy.posterior import Posterior
+from synergy.priors.covariance import SpectralCovariance
 from synergy.priors.denoiser import DrawingDenoiser
 from synergy.priors.diffusion import DiffusionPrior
 from synergy.provenance import code
@@ -32,6 +33,7 @@ from synergy.sampling.support import support_map
 
 Progress = Callable[[int, int, str], None]
 
+_LEADING = 2  # modes of the bands that carry the light of a source of common colours
 _LAST_SIGMA = 0.2  # last noise level over the error of the best measured mode
 
 
@@ -51,7 +53,8 @@ class SamplerSettings:
     hedge
         By how much the stationary covariance of the prior is widened where it hedges against sources that are
         rarer than a variance can say: added to "learned" (0: not at all), or in the place of "prior" (1: as
-        it is). More finds more of a faint source, and lets more noise through
+        it is). What is rare is the light, not its colours: the two leading modes of the bands are widened by
+        this factor, the others by its root. More finds more of a faint source, and lets more noise through
         (``tests/benchmarks/faint_sources.py``).
     iterations
         Conjugate-gradient steps per evaluation.
@@ -72,7 +75,7 @@ class SamplerSettings:
 
     steps: int = 32
     covariance: str = "auto"
-    hedge: float = 10.0
+    hedge: float = 100.0
     iterations: int = 8
     integrator: str = "sde_2m"
     batch: int = 8
@@ -226,7 +229,7 @@ def _posterior_denoiser(
         return TweedieCovariance(prior, likelihood, settings.iterations)
     if settings.hedge < 0 or (settings.covariance == "prior" and settings.hedge == 0):
         raise InputError("settings.hedge", str(settings.hedge), "a positive number", "Leave it out, say.")
-    hedge = prior.covariance.widened(settings.hedge) if settings.hedge > 0 else None
+    hedge = _hedge(prior.covariance, settings.hedge) if settings.hedge > 0 else None
     if settings.covariance == "prior":
         circulant = CirculantPosterior.diagonalise(normal, hedge, likelihood.scene_shape[1:])
         return PriorCovariance(prior, likelihood, hedge, circulant, settings.iterations)
@@ -239,6 +242,12 @@ def _posterior_denoiser(
         "'auto', 'prior', 'learned' or 'tweedie'",
         "Choose one.",
     )
+
+
+def _hedge(covariance: SpectralCovariance, factor: float) -> SpectralCovariance:
+    """Widen a covariance by the factor in its leading modes, and by the factor's root in the others."""
+    mode = np.arange(covariance.basis.shape[1])
+    return covariance.widened(np.where(mode < _LEADING, factor, np.sqrt(factor)))
 
 
 def _noise_levels(

@@ -82,9 +82,10 @@ class SpectralCovariance:
             log_power=jnp.asarray(np.log(np.maximum(mean, FLOOR)), jnp.float32),
         )
 
-    def widened(self, factor: float) -> "SpectralCovariance":
-        """Return the covariance times a factor."""
-        return dataclasses.replace(self, log_power=self.log_power + np.float32(np.log(factor)))
+    def widened(self, factor: float | Float[np.ndarray, " mode"]) -> "SpectralCovariance":
+        """Return the covariance times a factor, or one for each mode."""
+        shift = jnp.asarray(np.log(factor), self.log_power.dtype)
+        return dataclasses.replace(self, log_power=self.log_power + shift[..., None])
 
     def spectra(self, height: int, width: int) -> Float[Array, "mode ky kx"]:
         """Return the power of each mode on the ``rfft2`` grid of an image ``(height, width)``."""

@@ -1,7 +1,7 @@
 """Are sources found that the data show? Fluxes and errors by S/N, with and without the hedge.
 
 Run as ``python tests/benchmarks/faint_sources.py SCENES [SETTING ...] [--galaxies 3] [--draws 4]``, with the
-folder of ``synergy mock configs/mock/scenes.yaml`` and settings ``covariance:hedge`` such as ``learned:10``
+folder of ``synergy mock configs/mock/scenes.yaml`` and settings ``covariance:hedge`` such as ``learned:100``
 (see `synergy.SamplerSettings`). Crops of the test split around galaxies of three ranges of S/N in VIS are
 seen in ten bands at survey depth, with the operators of the likelihood itself: what fails is sampler or
 prior, not the forward model. Printed are the geometric mean over galaxies and bands of the posterior mean's
@@ -68,7 +68,7 @@ def main() -> None:
     """Measure and print a row for each setting and range."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("scenes", type=Path)
-    parser.add_argument("settings", nargs="*", default=["learned:0", "learned:10", "prior:1", "prior:10"])
+    parser.add_argument("settings", nargs="*", default=["learned:0", "learned:100", "prior:1", "prior:100"])
     parser.add_argument("--galaxies", type=int, default=3)
     parser.add_argument("--draws", type=int, default=4)
     arguments = parser.parse_args()

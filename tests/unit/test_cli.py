@@ -15,7 +15,7 @@ from command_line import CommandLine
 from pydantic import BaseModel, ConfigDict
 
 from synergy import config
-from synergy.arguments import parse_center
+from synergy.arguments import parse_center, parse_disc
 from synergy.errors import InputError
 from synergy.frame import Frame
 from synergy.observation import Observation
@@ -177,6 +177,14 @@ def test_help_needs_no_heavy_imports():
 def test_positions(text):
     position = parse_center(text)
     assert (position.ra.deg, position.dec.deg) == pytest.approx((10.5, -2.25))
+
+
+def test_discs():
+    position, radius = parse_disc("10.5,-2.25,1.5")
+    assert (position.ra.deg, position.dec.deg, radius) == pytest.approx((10.5, -2.25, 1.5))
+    for text in ("10.5,-2.25", "10.5,-2.25,0", "10.5,-2.25,nan", "10.5,-2.25,wide", "1.5", ""):
+        with pytest.raises(InputError, match="RA,DEC"):
+            parse_disc(text)
 
 
 def test_info_on_other_files_prior_and_run(command, tmp_path):

@@ -7,7 +7,7 @@ from astropy.coordinates import SkyCoord
 
 from synergy.errors import InputError
 from synergy.frame import Frame
-from synergy.observation import Observation, response_row
+from synergy.observation import Observation, mask_disc, response_row
 from synergy.psf import PSF
 
 SHAPE = (6, 5)
@@ -94,3 +94,24 @@ def test_response_rows():
         response_row(observe(band="hsc.g"), BANDS)
     with pytest.raises(InputError, match=r"lsst\.z"):
         response_row(observe(response={"lsst.z": 1.0}), BANDS)
+
+
+def test_a_disc_is_masked_in_all_images_that_it_touches():
+    here = observe()
+    there = observe(name="i", frame=Frame.tangent(SkyCoord(150.001 * u.deg, 2 * u.deg), SHAPE, 0.2))
+    masked = mask_disc([here, there], here.frame.to_sky(np.array([2.0, 3.0])), 0.25)
+    y, x = np.indices(SHAPE)
+    np.testing.assert_array_equal(masked[0].mask, np.hypot(y - 2, x - 3) * 0.2 <= 0.25)
+    assert np.all(masked[0].ivar[masked[0].mask] == 0)
+    assert not masked[1].mask.any()
+    with pytest.raises(InputError, match="no usable pixel"):
+        mask_disc([here, there], SkyCoord(151 * u.deg, 2 * u.deg), 1.0)
+    with pytest.raises(InputError, match="no pixel"):
+        mask_disc([here], SkyCoord(150 * u.deg, 2 * u.deg), 10.0)
+
+
+def test_a_disc_is_masked_where_a_map_of_positions_puts_it():
+    moved = Frame.tangent(SkyCoord(150 * u.deg, 2.001 * u.deg), SHAPE, 0.2)
+    image = observe(positions=moved.positions())
+    masked = mask_disc([image], moved.to_sky(np.array([2.0, 3.0])), 0.1)
+    assert np.argwhere(masked[0].mask).tolist() == [[2, 3]]

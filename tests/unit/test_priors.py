@@ -168,6 +168,14 @@ def test_covariance_apply_equals_dense_matrix():
     np.testing.assert_allclose(np.asarray(denoised).reshape(size, size).T, expected, atol=1e-4)
 
 
+def test_widened_covariance_is_wider_mode_by_mode():
+    covariance = _covariance()
+    spectra = np.asarray(covariance.spectra(16, 16))
+    for factor in (3.0, np.array([100.0, 10.0])):
+        wider = np.asarray(covariance.widened(factor).spectra(16, 16))
+        np.testing.assert_allclose(wider, spectra * np.reshape(factor, (-1, 1, 1)), rtol=1e-5)
+
+
 def test_covariance_draws_and_fit_recover_the_spectra():
     covariance = _covariance()
     scenes = np.asarray(covariance.draw(jax.random.key(5), (400, 2, 64, 64)))
