@@ -30,11 +30,10 @@ def main() -> None:
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
     arguments = parser.parse_args()
     console = Console(width=110)
-    for make in (oracles.gaussian, oracles.mixture):
+    for make in (oracles.gaussian, oracles.mixture, oracles.catalogue):
         oracle = make()
-        table = Table(
-            "sampler", *COLUMNS, "seconds", title=f"{make.__name__}, masses {oracle.masses.round(3)}"
-        )
+        largest = np.sort(oracle.masses)[::-1][:6].round(3)
+        table = Table("sampler", *COLUMNS, "seconds", title=f"{make.__name__}, largest masses {largest}")
         for seed in range(2):
             judgement = oracles.judge(oracle, oracle.draw(seed + 1, arguments.draws))
             table.add_row("exact", *(f"{judgement[column]:.3f}" for column in COLUMNS), "")

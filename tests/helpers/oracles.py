@@ -131,6 +131,23 @@ def mixture(side: int = 8) -> Oracle:
     return _pose(means, np.log([0.4, 0.6]), [_covariance(), _covariance(0.7)])
 
 
+def catalogue(side: int = 8, number: int = 24) -> Oracle:
+    """Return a problem whose prior is a finite sample: each of some galaxies, give or take a little."""
+    rng = np.random.default_rng(3)
+    y, x = np.indices((side, side))
+    galaxies = []
+    for _ in range(number):
+        row, column = side / 2 + rng.uniform(-1.5, 1.5, 2)
+        size, stretch, turn = rng.uniform(0.1, 0.3) * side, rng.uniform(1.0, 2.5), rng.uniform(0, np.pi)
+        along = (x - column) * np.cos(turn) + (y - row) * np.sin(turn)
+        across = (y - row) * np.cos(turn) - (x - column) * np.sin(turn)
+        profile = np.exp(-np.hypot(along, stretch * across) / size)
+        galaxies.append(
+            profile * rng.uniform(0.7, 2.0) * np.array([1.0, rng.uniform(0.3, 1.5)])[:, None, None]
+        )
+    return _pose(np.stack(galaxies), np.log(rng.dirichlet(np.full(number, 3.0))), [_covariance(0.05)])
+
+
 def judge(oracle: Oracle, draws: np.ndarray) -> dict[str, float]:
     """Compare draws with the exact posterior.
 
@@ -220,7 +237,8 @@ def _pose(
     unit = jnp.eye(size, dtype=jnp.float32).reshape(size, *truth.shape)
     matrix, variance, data = dense(likelihood)
     log_masses, posterior_means, posteriors, second = [], [], [], np.zeros((size, size))
-    for log_weight, mean, covariance in zip(log_weights, means, covariances, strict=True):
+    shared = covariances * len(means) if len(covariances) == 1 else covariances
+    for log_weight, mean, covariance in zip(log_weights, means, shared, strict=True):
         prior = np.asarray(covariance.apply(unit), np.float64).reshape(size, size)
         prior = 0.5 * (prior + prior.T)
         posterior = np.linalg.inv(np.linalg.inv(prior) + matrix.T @ (matrix / variance[:, None]))
@@ -234,7 +252,7 @@ def _pose(
         log_masses.append(log_weight - 0.5 * (square + log_det))
         second += np.exp(log_weight) * (prior + np.outer(mean, mean))
     masses = np.exp(np.array(log_masses) - logsumexp(log_masses))
-    whole = covariances[0] if len(covariances) == 1 else _stationary(second, truth.shape)
+    whole = covariances[0] if len(means) == 1 else _stationary(second, truth.shape)
     return Oracle(
         MixtureDenoiser(
             jnp.asarray(means, jnp.float32), jnp.asarray(log_weights, jnp.float32), tuple(covariances)

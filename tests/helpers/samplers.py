@@ -9,12 +9,15 @@ from oracles import Oracle
 
 from synergy.priors.denoiser import Denoiser
 from synergy.priors.schedule import NoiseSchedule
+from synergy.sampling.circulant import CirculantPosterior, circulant_normal
 from synergy.sampling.convolved import ConvolvedLikelihood, anneal
 from synergy.sampling.dps import DPS
-from synergy.sampling.integrators import INTEGRATORS
+from synergy.sampling.integrators import INTEGRATORS, ancestral_drawn
 from synergy.sampling.moment_matching import PriorCovariance, TweedieCovariance
 from synergy.sampling.pigdm import PiGDM
+from synergy.sampling.proximal import Proximal
 from synergy.sampling.reverse import sample
+from synergy.sampling.smc import ladder
 from synergy.sampling.split_gibbs import InnerDraw, Splitting, correct
 
 SCHEDULE = NoiseSchedule(1e-2, 40.0)
@@ -25,6 +28,14 @@ Sampler = Callable[[Oracle, jax.Array, int], np.ndarray]
 
 def _prior_covariance(oracle: Oracle) -> Denoiser:
     return PriorCovariance(oracle.denoiser, oracle.likelihood, oracle.covariance, oracle.circulant, 10)
+
+
+def _widened(oracle: Oracle) -> Denoiser:
+    """Return the denoiser with a covariance that hedges against rare sources."""
+    wider = oracle.covariance.widened(100.0)
+    normal = circulant_normal(oracle.likelihood)
+    circulant = CirculantPosterior.diagonalise(normal, wider, oracle.shape[1:])
+    return PriorCovariance(oracle.denoiser, oracle.likelihood, wider, circulant, 10)
 
 
 def _tweedie(oracle: Oracle) -> Denoiser:
@@ -53,16 +64,26 @@ def _reverse(make: Callable[[Oracle], Denoiser], steps: int, integrator: str = "
     return draw
 
 
-def _corrected(sampler: Sampler, sweeps: int, inner_steps: int) -> Sampler:
+def _corrected(sampler: Sampler, sweeps: int, inner: InnerDraw) -> Sampler:
     def draw(oracle: Oracle, key: jax.Array, count: int) -> np.ndarray:
         keys = jax.random.split(key)
         scenes = jnp.asarray(sampler(oracle, keys[0], count))
         splitting = Splitting.build(oracle.likelihood)
-        return np.asarray(
-            correct(
-                oracle.denoiser, oracle.likelihood, splitting, keys[1], scenes, sweeps, InnerDraw(inner_steps)
-            )
-        )
+        return np.asarray(correct(oracle.denoiser, splitting, keys[1], scenes, sweeps, inner))
+
+    return draw
+
+
+def _sequential(inner: InnerDraw) -> Sampler:
+    """Return SMC from exact draws of the prior."""
+
+    def draw(oracle: Oracle, key: jax.Array, count: int) -> np.ndarray:
+        keys = jax.random.split(key)
+        shape = (count, *oracle.shape)
+        prior = sample(oracle.denoiser, keys[0], shape, SCHEDULE.grid(3), step=ancestral_drawn)
+        flat = CirculantPosterior.diagonalise(circulant_normal(oracle.likelihood), None, oracle.shape[1:])
+        proximal, splitting = Proximal(oracle.likelihood, flat, 20), Splitting.build(oracle.likelihood)
+        return np.asarray(ladder(oracle.denoiser, proximal, splitting, keys[1], prior, inner).scenes)
 
     return draw
 
@@ -77,7 +98,13 @@ def _annealed(levels: int, langevin_steps: int) -> Sampler:
 
 SAMPLERS: dict[str, Sampler] = {
     "default": _reverse(_prior_covariance, 32),
-    "reference": _corrected(_reverse(_prior_covariance, 32), 32, 8),
+    "reference": _corrected(_reverse(_prior_covariance, 32), 32, InnerDraw(8)),
+    "reference, exact inner draws": _corrected(
+        _reverse(_prior_covariance, 32), 32, InnerDraw(1, ancestral_drawn)
+    ),
+    "SMC": _sequential(InnerDraw(8)),
+    "SMC, exact inner draws": _sequential(InnerDraw(1, ancestral_drawn)),
+    "hedged": _reverse(_widened, 32),
     "16 steps": _reverse(_prior_covariance, 16),
     "Tweedie": _reverse(_tweedie, 32),
     "ODE": _reverse(_prior_covariance, 32, "ode_2m"),

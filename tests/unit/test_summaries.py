@@ -4,6 +4,8 @@ import galsim
 import numpy as np
 import pytest
 
+from synergy.errors import InputError
+from synergy.metrics.arviz import to_arviz
 from synergy.metrics.summaries import SMOOTHING_SCALES, summaries
 from synergy.psf import FWHM_PER_SIGMA
 
@@ -175,3 +177,21 @@ def test_bad_input_is_refused():
     for softening in (0.0, (1.0, 2.0, 3.0)):
         with pytest.raises(ValueError, match="positive nJy"):
             summaries(scene, BANDS, SCALE, CENTRE, softening=softening)
+
+
+def test_arviz_takes_the_summaries():
+    scenes = np.random.default_rng(0).normal(size=(5, 2, 32, 32))
+    draws, truth = (summaries(x, BANDS, SCALE, np.array([[15.0, 16.0]])) for x in (scenes, scenes[0]))
+    tree = to_arviz(draws, truth)
+    value = tree["posterior"]["value"]
+    assert value.dims == ("chain", "draw", "summary")
+    np.testing.assert_array_equal(
+        value.sel(summary="total flux lsst.r").values[0], draws["total flux lsst.r"]
+    )
+    assert (
+        float(tree["constant_data"]["truth"].sel(summary="total flux lsst.i")) == truth["total flux lsst.i"]
+    )
+    with pytest.raises(InputError, match="to_arviz"):
+        to_arviz(truth)
+    with pytest.raises(InputError, match="truth of shape"):
+        to_arviz(draws, draws)
