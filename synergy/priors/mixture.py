@@ -7,6 +7,7 @@ and a small ``C``: that is a finite-sample prior, all of whose densities are kno
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -40,11 +41,8 @@ class MixtureDenoiser:
     ) -> Float[Array, "draw band y x"]:
         """Return the mean of the clean scenes."""
         shares = jax.nn.softmax(self._log_densities(noisy, sigma) + self.log_weights[:, None], axis=0)
-        parts = [
-            mean + GaussianDenoiser(self._covariance(k))(noisy - mean, sigma)
-            for k, mean in enumerate(self.means)
-        ]
-        return jnp.einsum("kn,knbyx->nbyx", shares, jnp.stack(parts))
+        parts = self._each(lambda component, mean: mean + component(noisy - mean, sigma))
+        return jnp.einsum("kn,knbyx->nbyx", shares, parts)
 
     def draw(
         self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""], key: Array
@@ -53,11 +51,8 @@ class MixtureDenoiser:
         key_component, key_scene = jax.random.split(key)
         logarithm = self._log_densities(noisy, sigma) + self.log_weights[:, None]
         component = jax.random.categorical(key_component, logarithm, axis=0)
-        parts = [
-            mean + GaussianDenoiser(self._covariance(k)).draw(noisy - mean, sigma, key_scene)
-            for k, mean in enumerate(self.means)
-        ]
-        return jnp.stack(parts)[component, jnp.arange(len(noisy))]
+        parts = self._each(lambda part, mean: mean + part.draw(noisy - mean, sigma, key_scene))
+        return parts[component, jnp.arange(len(noisy))]
 
     def log_density(
         self, noisy: Float[Array, "draw band y x"], sigma: Float[Array, ""]
@@ -77,12 +72,12 @@ class MixtureDenoiser:
         )
 
     def _log_densities(self, noisy: Array, sigma: Array) -> Float[Array, "component draw"]:
-        return jnp.stack(
-            [
-                GaussianDenoiser(self._covariance(k)).log_density(noisy - mean, sigma)
-                for k, mean in enumerate(self.means)
-            ]
-        )
+        return self._each(lambda component, mean: component.log_density(noisy - mean, sigma))
 
-    def _covariance(self, component: int) -> SpectralCovariance:
-        return self.covariances[component if len(self.covariances) > 1 else 0]
+    def _each(self, function: Callable[[GaussianDenoiser, Array], Array]) -> Float[Array, "component ..."]:
+        """Return what a function says of each component's denoiser, about zero, and mean."""
+        if len(self.covariances) == 1:
+            shared = GaussianDenoiser(self.covariances[0])
+            return jax.vmap(lambda mean: function(shared, mean))(self.means)
+        parts = zip(self.covariances, self.means, strict=True)
+        return jnp.stack([function(GaussianDenoiser(covariance), mean) for covariance, mean in parts])

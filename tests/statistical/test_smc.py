@@ -20,7 +20,12 @@ PARTICLES = 512
 
 @pytest.fixture(scope="module", params=["gaussian", "mixture"])
 def problem(request) -> tuple[oracles.Oracle, Proximal]:
-    oracle = {"gaussian": lambda: oracles.gaussian(8), "mixture": oracles.mixture}[request.param]()
+    return _with_proximal(
+        {"gaussian": lambda: oracles.gaussian(8), "mixture": oracles.mixture}[request.param]()
+    )
+
+
+def _with_proximal(oracle: oracles.Oracle) -> tuple[oracles.Oracle, Proximal]:
     flat = CirculantPosterior.diagonalise(circulant_normal(oracle.likelihood), None, oracle.shape[1:])
     return oracle, Proximal(oracle.likelihood, flat, 20)
 
@@ -50,7 +55,14 @@ def test_misfit_and_draws_between_are_those_of_dense_matrices(problem, rho):
 
 def test_the_ladder_finds_modes_and_evidence(problem):
     """With exact inner draws what is left is chance: of so many particles, tenths in the evidence."""
-    oracle, proximal = problem
+    _check_ladder(*problem)
+
+
+def test_the_ladder_finds_the_members_of_a_finite_sample():
+    _check_ladder(*_with_proximal(oracles.catalogue()))
+
+
+def _check_ladder(oracle: oracles.Oracle, proximal: Proximal) -> None:
     exactly = InnerDraw(1, ancestral_drawn)
     start = sample(
         oracle.denoiser, jax.random.key(1), (PARTICLES, *oracle.shape), NoiseSchedule(1e-2, 40.0).grid(3),
