@@ -34,10 +34,14 @@ def to_arviz(draws: SummaryTable, truth: SummaryTable | None = None) -> "DataTre
     Raises
     ------
     InputError
-        If shapes or names do not fit.
+        If shapes or names do not fit, or ArviZ is not installed.
     """
-    from arviz_base import from_dict
-
+    try:
+        from arviz_base import from_dict
+    except ImportError as error:
+        raise InputError(
+            "to_arviz", "no library 'arviz_base'", "ArviZ's containers", "pip install 'synergy[arviz]'"
+        ) from error
     if draws.values.ndim != 2 or (truth is not None and _misfit(draws, truth)):
         raise InputError(
             "to_arviz",

@@ -22,6 +22,7 @@ from synergy.priors.covariance import SpectralCovariance
 from synergy.priors.mixture import MixtureDenoiser
 from synergy.psf import PSF
 from synergy.sampling.circulant import CirculantPosterior, circulant_normal
+from synergy.sampling.proximal import Proximal
 
 BANDS = ("a", "b")
 
@@ -61,6 +62,12 @@ class Oracle:
     def shape(self) -> tuple[int, int, int]:
         """Shape of a scene."""
         return self.likelihood.scene_shape
+
+    @functools.cached_property
+    def proximal(self) -> Proximal:
+        """Scenes between data and a noisy scene."""
+        flat = CirculantPosterior.diagonalise(circulant_normal(self.likelihood), None, self.shape[1:])
+        return Proximal(self.likelihood, flat, 20)
 
     @functools.cached_property
     def roots(self) -> np.ndarray:

@@ -15,7 +15,6 @@ from synergy.sampling.dps import DPS
 from synergy.sampling.integrators import INTEGRATORS, ancestral_drawn
 from synergy.sampling.moment_matching import PriorCovariance, TweedieCovariance
 from synergy.sampling.pigdm import PiGDM
-from synergy.sampling.proximal import Proximal
 from synergy.sampling.reverse import sample
 from synergy.sampling.smc import ladder
 from synergy.sampling.split_gibbs import InnerDraw, Splitting, correct
@@ -81,9 +80,8 @@ def _sequential(inner: InnerDraw) -> Sampler:
         keys = jax.random.split(key)
         shape = (count, *oracle.shape)
         prior = sample(oracle.denoiser, keys[0], shape, SCHEDULE.grid(3), step=ancestral_drawn)
-        flat = CirculantPosterior.diagonalise(circulant_normal(oracle.likelihood), None, oracle.shape[1:])
-        proximal, splitting = Proximal(oracle.likelihood, flat, 20), Splitting.build(oracle.likelihood)
-        return np.asarray(ladder(oracle.denoiser, proximal, splitting, keys[1], prior, inner).scenes)
+        splitting = Splitting.build(oracle.likelihood)
+        return np.asarray(ladder(oracle.denoiser, oracle.proximal, splitting, keys[1], prior, inner).scenes)
 
     return draw
 

@@ -152,3 +152,16 @@ def test_cutout_off_the_image(tmp_path, monkeypatch, capsys):
     assert stop.value.code == 2
     assert "beyond the image" in capsys.readouterr().err
     assert not (tmp_path / "o.fits").exists()
+
+
+@pytest.mark.parametrize(
+    ("disc", "complaint"), [("60.1,-50", "RA,DEC,RADIUS"), ("60.1,-50,1", "no usable pixel")]
+)
+def test_mask_that_is_no_disc_or_off_the_images(disc, complaint, tmp_path, monkeypatch, capsys):
+    path, out = write_mer(tmp_path / "cutout.fits"), tmp_path / "o.fits"
+    monkeypatch.setattr(sys, "argv", ["synergy", "reconstruct", str(path), "--out", str(out), "--mask", disc])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    assert complaint in capsys.readouterr().err
+    assert not out.exists()

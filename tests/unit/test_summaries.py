@@ -1,5 +1,7 @@
 """Summaries of scenes against closed forms, GalSim's moments, and scenes that show nothing."""
 
+import sys
+
 import galsim
 import numpy as np
 import pytest
@@ -195,3 +197,10 @@ def test_arviz_takes_the_summaries():
         to_arviz(truth)
     with pytest.raises(InputError, match="truth of shape"):
         to_arviz(draws, draws)
+
+
+def test_without_arviz_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "arviz_base", None)
+    draws = summaries(np.zeros((5, 2, 32, 32)), BANDS, SCALE, np.array([[15.0, 16.0]]))
+    with pytest.raises(InputError, match="no library 'arviz_base'"):
+        to_arviz(draws)
