@@ -200,6 +200,7 @@ def reconstruct(
             **code(),
             "seed": seed,
             "prior": prior.id,
+            "precision": prior.network.precision,
             "scale": float(scale),
             "settings": dataclasses.asdict(settings),
             "redone": redone,

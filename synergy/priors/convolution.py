@@ -9,8 +9,12 @@ hardware, as recent processors do (AMX): with c channels in and d out, a k x k k
 
 Factors are rounded to bfloat16's 8 bits, products are summed in float32. The gradient is that of the function
 without rounding, itself rounded in the same way.
+
+Processors without such hardware imitate it, in twice the time of float32 and more. Weights that were
+trained in bfloat16 serve in float32 as well: `precision_here`.
 """
 
+from pathlib import Path
 from typing import Literal
 
 import jax
@@ -18,6 +22,30 @@ import jax.numpy as jnp
 from jaxtyping import Array, BFloat16, Float, Float32
 
 Precision = Literal["float32", "bfloat16"]
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+def precision_here(trained: Precision) -> Precision:
+    """Return what to multiply in on this machine: as in training, unless that is slow here.
+
+    Parameters
+    ----------
+    trained
+        Numbers that were multiplied in training.
+
+    Returns
+    -------
+    precision
+        ``"float32"`` on processors that do not say that they multiply bfloat16 (``amx_bf16``, ``avx512_bf16``
+        among Linux's flags; other systems do not say), otherwise `trained`.
+    """
+    if jax.default_backend() != "cpu":
+        return trained
+    try:
+        flags = set(_CPU_INFO.read_text().split())
+    except OSError:
+        flags = set()
+    return trained if flags & {"amx_bf16", "avx512_bf16"} else "float32"
 
 
 def convolve(

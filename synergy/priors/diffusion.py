@@ -23,6 +23,7 @@ from safetensors.numpy import save as format_tensors
 
 from synergy.errors import InputError
 from synergy.io.atomic import write_bytes
+from synergy.priors.convolution import Precision, precision_here
 from synergy.priors.covariance import SpectralCovariance
 from synergy.priors.network import Params, UNetConfig
 from synergy.priors.schedule import NoiseSchedule
@@ -197,13 +198,16 @@ def read_card(name: str | Path) -> dict[str, Any]:
     return card
 
 
-def load_prior(name: str | Path = "default") -> DiffusionPrior:
+def load_prior(name: str | Path = "default", precision: Precision | None = None) -> DiffusionPrior:
     """Load a diffusion prior.
 
     Parameters
     ----------
     name
-        ``"default"``, which ships with the package, or a directory written by `synergy train`.
+        ``"default"`` or ``"fast"``, which ship with the package, or a directory written by `synergy train`.
+    precision
+        Numbers that the network multiplies; if None, those of its training, or float32 where a processor
+        would only imitate them (`synergy.priors.convolution.precision_here`).
 
     Raises
     ------
@@ -238,14 +242,14 @@ def load_prior(name: str | Path = "default") -> DiffusionPrior:
         for f in dataclasses.fields(VarianceCorrection)
         if (key := f"correction|{f.name}") in tensors
     }
-    network = card["network"] | {"widths": tuple(card["network"]["widths"])}
+    network = UNetConfig(**card["network"] | {"widths": tuple(card["network"]["widths"])})
     return DiffusionPrior(
         params=params,
         band_scale=jnp.asarray(tensors["band_scale"], jnp.float32),
         covariance=SpectralCovariance(
             **{n: jnp.asarray(tensors[f"covariance|{n}"], jnp.float32) for n in names}
         ),
-        network=UNetConfig(**network),
+        network=dataclasses.replace(network, precision=precision or precision_here(network.precision)),
         schedule=NoiseSchedule(**card["schedule"]),
         bands=tuple(card["bands"]),
         pixel_scale=float(card["pixel_scale"]),

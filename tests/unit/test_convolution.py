@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from synergy.priors.convolution import convolve, in_two_parts
+from synergy.priors import convolution
+from synergy.priors.convolution import convolve, in_two_parts, precision_here
 
 SHAPES = ((1, 5, 7), (3, 6, 4), (3, 4, 6), (3, 5, 5), (5, 3, 8))
 
@@ -60,3 +61,21 @@ def test_two_parts_keep_sixteen_bits():
     np.testing.assert_array_equal(parts[..., :3] + parts[..., 3:], image)
     np.testing.assert_array_equal(parts[..., :3], _rounded(image))
     np.testing.assert_allclose(_rounded(parts).reshape(1, 4, 4, 2, 3).sum(axis=3), image, rtol=2.0**-16)
+
+
+@pytest.mark.parametrize(
+    ("flags", "trained", "used"),
+    [
+        ("fpu avx512f avx512_bf16", "bfloat16", "bfloat16"),
+        ("fpu avx512f amx_bf16 amx_tile", "bfloat16", "bfloat16"),
+        ("fpu avx512f amx_bf16 amx_tile", "float32", "float32"),
+        ("fpu avx2", "bfloat16", "float32"),
+        (None, "bfloat16", "float32"),
+    ],
+)
+def test_bfloat16_is_used_where_processors_multiply_it(flags, trained, used, tmp_path, monkeypatch):
+    path = tmp_path / "cpuinfo"
+    if flags is not None:
+        path.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+    monkeypatch.setattr(convolution, "_CPU_INFO", path)
+    assert precision_here(trained) == (used if jax.default_backend() == "cpu" else trained)

@@ -251,6 +251,8 @@ def test_prior_survives_the_disk(tmp_path):
         prior.schedule,
     )
     assert not list((tmp_path / "p").glob(".*"))
+    for precision in ("float32", "bfloat16"):
+        assert load_prior(tmp_path / "p", precision).network.precision == precision
 
 
 def test_damaged_or_missing_priors_are_refused(tmp_path):
