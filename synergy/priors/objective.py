@@ -70,11 +70,11 @@ def normalise(
 
 
 def pixel_weight(
-    noisy: Float[Array, "n band y x"], sigma: Float[Array, " n"], network: UNetConfig
+    noisy: Float[Array, "n band y x"], sigma: Float[Array, " n"], network: UNetConfig, damping: float
 ) -> Float[Array, "n band y x"]:
     """Return the loss weight of each pixel: EDM's ``1/c_out^2``, damped where brightness is in doubt."""
     pixel = precondition(noisy, sigma[:, None, None, None], network.data_std)
-    return 1.0 / pixel.out**2 / (1.0 + 0.25 * noisy**2 / pixel.certain)
+    return 1.0 / pixel.out**2 / (1.0 + damping * noisy**2 / pixel.certain)
 
 
 def denoising_loss(
@@ -84,6 +84,7 @@ def denoising_loss(
     network: UNetConfig,
     schedule: NoiseSchedule,
     modes: Float[Array, "band mode"],
+    damping: float = 0.25,
 ) -> Float[Array, ""]:
     """Return the weighted denoising error of one batch of normalised scenes, and the variance head's loss.
 
@@ -99,13 +100,15 @@ def denoising_loss(
         Settings.
     modes
         Basis of the bands in which variances are stated (see `synergy.priors.basis`).
+    damping
+        How much less pixels weigh that are bright but not beyond doubt; 0 for EDM's weights.
     """
     key_sigma, key_noise = jax.random.split(key)
     sigma = schedule.draw(key_sigma, clean.shape[0])
     noisy = clean + sigma[:, None, None, None] * jax.random.normal(key_noise, clean.shape)
     _, apply = make_unet_with_variance(network)
     mean, log_variance = apply(params, noisy, sigma)
-    loss = jnp.mean(pixel_weight(noisy, sigma, network) * (mean - clean) ** 2)
+    loss = jnp.mean(pixel_weight(noisy, sigma, network, damping) * (mean - clean) ** 2)
     if not network.variance:
         return loss
     error = analyse(jax.lax.stop_gradient(mean) - clean, modes, network.patch)

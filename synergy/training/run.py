@@ -220,8 +220,11 @@ def begin(
     else:
         prior = load_prior(start)
         _check_start(prior, config, shards)
-        # A variance head that the prior has not begins at random; the mean does not depend on it.
-        params, ancestors = _random_weights(config, shards) | prior.params, _lineage(start, prior)
+        # Layers that the prior has not begin at random: a variance head, on which the mean does not depend,
+        # and blocks, which begin as zero.
+        params = _random_weights(config, shards)
+        params |= {layer: weights for layer, weights in prior.params.items() if layer in params}
+        ancestors = _lineage(start, prior)
         colour = np.asarray(prior.band_scale)
         scales = scale_quantiles(shards, config.crop, colour, prior.scale_floor, config.seed)
         statistics = SceneStatistics(colour, prior.network.data_std, prior.covariance, scales)
@@ -304,8 +307,8 @@ def _lineage(name: str | Path, prior: DiffusionPrior) -> tuple[dict[str, Any], .
 def _check_start(start: DiffusionPrior, config: TrainConfig, shards: SceneShards) -> None:
     """Refuse to begin from a prior that the run could not go on with."""
     here = config.network(len(shards.bands), start.network.data_std)
-    # What may change between a prior and the run that begins from it: weights mean the same.
-    free = {name: getattr(here, name) for name in ("precision", "variance")}
+    # What may change between a prior and the run that begins from it: the weights they share mean the same.
+    free = {name: getattr(here, name) for name in ("precision", "variance", "blocks")}
     for what, found, expected in (
         ("bands", start.bands, shards.bands),
         ("pixel scale", start.pixel_scale, shards.pixel_scale),

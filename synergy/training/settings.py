@@ -1,14 +1,16 @@
 """Settings of a training run."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
+import numpy as np
 import optax
+import optax.contrib
 from jaxtyping import Array
 from pydantic import BaseModel, ConfigDict, Field
 
-from synergy.priors.convolution import Precision
+from synergy.priors.convolution import Precision, precision_here
 from synergy.priors.network import UNetConfig
 from synergy.priors.objective import Amplitudes
 from synergy.priors.schedule import NoiseSchedule
@@ -20,8 +22,9 @@ CHANGEABLE = (
     "checkpoint_every",
     "validate_every",
     "limits",
+    "precision",
 )
-"""Settings that a run may be resumed with other values of: they do not change what a step does."""
+"""Settings that a run may be resumed with other values of: they change no step but by rounding."""
 
 
 class TrainConfig(BaseModel):
@@ -42,11 +45,14 @@ class TrainConfig(BaseModel):
     attention: bool = False
     rank: int = Field(0, ge=0, description="spectral components of the heads; 0 for maps of each band")
     unit_weights: bool = False
-    precision: Precision = Field("float32", description="numbers that convolutions multiply")
+    precision: Precision | Literal["auto"] = Field(
+        "float32", description="numbers that convolutions multiply; bfloat16 where that is fast if auto"
+    )
     variance: bool = Field(True, description="whether to learn the variance of the mean's error, too")
     crop: int = Field(96, ge=8, description="side of the training crops, pixels")
     batch: int = Field(8, ge=1, description="crops per step, over all devices")
     steps: int = Field(ge=1)
+    optimiser: Literal["adam", "muon"] = Field("adam", description="how gradients become steps")
     learning_rate: float = Field(5e-4, gt=0)
     warmup: int = Field(300, ge=1)
     decay_from: int = Field(
@@ -64,16 +70,26 @@ class TrainConfig(BaseModel):
     validation_scenes: int = Field(48, ge=1, description="held-out crops, rounded up to whole batches")
     limits: tuple[str, ...] = Field((), description="what the prior is not good for, for its card")
     seed: int = 0
+    damping: float = Field(0.25, ge=0, description="how much less bright pixels weigh that are in doubt")
     schedule: NoiseSchedule = NoiseSchedule()
     amplitudes: Amplitudes = Amplitudes()
 
     def network(self, bands: int, data_std: float) -> UNetConfig:
         """Return the network's settings for scenes of `bands` bands and standard deviation `data_std`."""
         shared = {f.name for f in dataclasses.fields(UNetConfig)} & set(type(self).model_fields) - {"bands"}
-        return UNetConfig(bands=bands, data_std=data_std, **{name: getattr(self, name) for name in shared})
+        settings = {name: getattr(self, name) for name in shared}
+        if self.precision == "auto":
+            settings["precision"] = precision_here("bfloat16")
+        return UNetConfig(bands=bands, data_std=data_std, **settings)
 
-    def optimiser(self) -> optax.GradientTransformation:
-        """Return Adam with a clipped gradient, warm-up and inverse-square-root decay."""
+    def make_optimiser(self) -> optax.GradientTransformation:
+        """Return the optimiser, with a clipped gradient, warm-up and inverse-square-root decay.
+
+        Muon (Jordan et al. 2024) turns the momentum of each convolution's weights, taken as a matrix, into
+        its nearest orthogonal one, so that all directions are learned at the same rate; its steps are as
+        large as Adam's (rms of 0.2 times the rate; Liu et al. 2025). The first and last layers, offsets and
+        the layers of the noise level are Adam's.
+        """
 
         def rate(step: Array) -> Array:
             t = step.astype(jnp.float32) + 1.0
@@ -83,4 +99,27 @@ class TrainConfig(BaseModel):
                 / jnp.sqrt(jnp.maximum(1.0, t / self.decay_from))
             )
 
-        return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate, b1=0.9, b2=0.99))
+        clip = optax.clip_by_global_norm(1.0)
+        if self.optimiser == "adam":
+            return optax.chain(clip, optax.adam(rate, b1=0.9, b2=0.99))
+        muon = optax.contrib.muon(
+            rate,
+            adam_b1=0.9,
+            adam_b2=0.99,
+            consistent_rms=0.2,
+            muon_weight_dimension_numbers=_matrices,
+        )
+        return optax.chain(clip, muon)
+
+
+def _matrices(params: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Say which weights, masked by optax or not, are matrices of inputs and outputs inside the network."""
+    ends = ("stem", "heads", "variance")
+    kernel = optax.contrib.MuonDimensionNumbers(reduction_axis=(0, 1, 2), output_axis=3)
+    return {
+        module: {
+            name: kernel if np.ndim(value) == 4 and not module.startswith(ends) else None
+            for name, value in group.items()
+        }
+        for module, group in params.items()
+    }

@@ -55,7 +55,9 @@ class TrainState:
     def begin(cls, params: Params, config: TrainConfig) -> "TrainState":
         """Return the state before the first step."""
         averages = tuple(jax.tree.map(jnp.copy, params) for _ in config.average_exponents)
-        return cls(jax.tree.map(jnp.copy, params), averages, config.optimiser().init(params), jnp.int32(0))
+        return cls(
+            jax.tree.map(jnp.copy, params), averages, config.make_optimiser().init(params), jnp.int32(0)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +114,7 @@ def make_step(config: TrainConfig, statistics: SceneStatistics, pixel_scale: flo
     The state that goes in is used up.
     """
     network = config.network(len(statistics.band_scale), statistics.data_std)
-    optimiser = config.optimiser()
+    optimiser = config.make_optimiser()
 
     @functools.partial(
         jax.jit,
@@ -127,10 +129,16 @@ def make_step(config: TrainConfig, statistics: SceneStatistics, pixel_scale: flo
             key_scale, scenes, jnp.asarray(statistics.band_scale), pixel_scale, config.amplitudes
         )
         loss, gradient = jax.value_and_grad(denoising_loss)(
-            state.params, key_loss, clean, network, config.schedule, statistics.covariance.basis
+            state.params,
+            key_loss,
+            clean,
+            network,
+            config.schedule,
+            statistics.covariance.basis,
+            config.damping,
         )
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer powers
-            updates, moments = optimiser.update(gradient, state.optimiser)
+            updates, moments = optimiser.update(gradient, state.optimiser, state.params)
         outcome = Outcome(loss, jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(gradient))))
         params = optax.apply_updates(state.params, updates)
         averages = tuple(

@@ -22,7 +22,7 @@ from synergy.errors import InputError
 from synergy.io.checkpoint import load_checkpoint, save_checkpoint
 from synergy.io.shards import SceneShards
 from synergy.io.training_log import read_rows
-from synergy.priors.diffusion import load_prior
+from synergy.priors.diffusion import DiffusionPrior, load_prior
 from synergy.priors.unet import make_unet
 from synergy.train import TrainConfig, train
 from synergy.training.step import TrainState
@@ -109,6 +109,13 @@ def _assert_same(found: Path, expected: Path) -> None:
     assert a.keys() == b.keys()
     for name, value in b.items():
         np.testing.assert_array_equal(a[name], value, err_msg=name)
+
+
+def _assert_near(found: DiffusionPrior, start: DiffusionPrior) -> None:
+    """Compare the weights that two priors share: stored in half precision, and moved by one tiny step."""
+    for module in found.params.keys() & start.params.keys():
+        for name, value in start.params[module].items():
+            np.testing.assert_allclose(found.params[module][name], value, rtol=1e-3, atol=1e-4)
 
 
 def _resume(config: TrainConfig, data: Path, out: Path) -> list[int]:
@@ -339,23 +346,24 @@ def test_shards_must_exist_agree_and_be_finite(scenes, tmp_path):
 
 
 def test_a_run_can_begin_from_another_prior(scenes, tmp_path):
-    """Of the same network, to which a variance head may be added."""
+    """Of the same network, but for the number of blocks and for a variance head, which may be added."""
     config = TrainConfig(**TINY | {"steps": 8})
-    bare = config.model_copy(update={"variance": False})
+    bare = config.model_copy(update={"variance": False, "blocks": 2})
     first = train(bare, scenes, tmp_path / "first")
     further = config.model_copy(update={"steps": 1, "learning_rate": 1e-6, "warmup": 1})
     second = train(further, scenes, tmp_path / "second", start=tmp_path / "first" / "prior")
     np.testing.assert_array_equal(second.band_scale, first.band_scale)
-    assert second.network == dataclasses.replace(first.network, variance=True)
+    assert second.network == dataclasses.replace(first.network, variance=True, blocks=1)
     assert second.correction is not None
-    for module, group in first.params.items():
-        for name, value in group.items():
-            # Stored in half precision, and moved by one tiny step.
-            np.testing.assert_allclose(second.params[module][name], value, rtol=1e-3, atol=1e-4)
+    assert first.params.keys() - second.params.keys() == {
+        f"{way}_0_1_{part}" for way in ("encode", "decode") for part in ("in", "film", "out")
+    }
+    _assert_near(second, first)
     id_first = load_prior(tmp_path / "first" / "prior").id
     prolonged = train(further.model_copy(update={"steps": 2}), scenes, tmp_path / "second", resume=True)
     assert prolonged.id == "tiny:step-2"
-    train(further, scenes, tmp_path / "third", start=tmp_path / "second" / "prior")
+    deeper = further.model_copy(update={"blocks": 2})
+    _assert_near(train(deeper, scenes, tmp_path / "third", start=tmp_path / "second" / "prior"), prolonged)
     card = json.loads((tmp_path / "third" / "prior" / "prior.json").read_text())
     oldest, parent = card["training"]["ancestors"]
     assert (oldest["id"], oldest["steps"], parent["steps"]) == (id_first, 8, 2)
@@ -374,6 +382,33 @@ def test_a_run_can_begin_from_another_prior(scenes, tmp_path):
     with pytest.raises(InputError, match="one of them"):
         train(further, scenes, tmp_path / "second", resume=True, start="default")
     assert not (tmp_path / "fourth").exists()
+
+
+def test_muon_turns_gradients_into_orthogonal_steps():
+    """Of a kernel in the middle of the network; ends and offsets take Adam's steps."""
+    rate = 1e-3
+    config = TrainConfig(name="muon", steps=1, optimiser="muon", learning_rate=rate, warmup=1)
+    rng = np.random.default_rng(0)
+    shapes = {"encode_0_0_in": (3, 3, 8, 16), "stem": (3, 3, 4, 8), "heads": (3, 3, 8, 4)}
+    gradient = {name: {"w": jnp.asarray(rng.normal(size=s), jnp.float32)} for name, s in shapes.items()}
+    optimiser = config.make_optimiser()
+    with jax.numpy_dtype_promotion("standard"):
+        steps, _ = jax.jit(optimiser.update)(gradient, optimiser.init(gradient), gradient)
+    size = np.linalg.svd(np.asarray(steps["encode_0_0_in"]["w"]).reshape(-1, 16), compute_uv=False)
+    np.testing.assert_allclose(size / (0.2 * rate * np.sqrt(72)), 1.0, atol=0.35)  # Newton-Schulz is rough
+    before = np.linalg.svd(gradient["encode_0_0_in"]["w"].reshape(-1, 16), compute_uv=False)
+    assert before.max() / before.min() > 2.0
+    for name in ("stem", "heads"):
+        step, sign = np.asarray(steps[name]["w"]), np.sign(gradient[name]["w"])
+        np.testing.assert_allclose(step, -np.abs(step).mean() * sign, rtol=1e-2)
+
+
+def test_a_run_with_muon_resumes_to_the_same_weights(scenes, tmp_path):
+    config = TrainConfig(**TINY | {"steps": 8, "optimiser": "muon"})
+    train(config, scenes, tmp_path / "whole")
+    train(config.model_copy(update={"steps": 4}), scenes, tmp_path / "cut")
+    assert _resume(config, scenes, tmp_path / "cut")[0] == 4
+    _assert_same(tmp_path / "cut", tmp_path / "whole")
 
 
 def test_scenes_without_light_are_refused(scenes, tmp_path):
