@@ -184,6 +184,23 @@ def judge(oracle: Oracle, draws: np.ndarray) -> dict[str, float]:
     }
 
 
+def observe(truth: jax.Array) -> GaussianLikelihood:
+    """Observe a scene ``(band, y, x)`` with both instruments."""
+    side = truth.shape[-1]
+    frame = Frame.tangent(SkyCoord(150.0, 2.0, unit="deg"), (side, side), 0.05)
+    observations = [
+        _observation("sharp", "a", (side // 2, 0.1, 0.18), 1),
+        _observation("blurred b", "b", (side // 4, 0.2, 0.6), 2),
+        _observation("blurred a", "a", (side // 4 - 1, 0.2, 0.6), 3),
+    ]
+    likelihood = GaussianLikelihood.build(observations, frame, BANDS)
+    images = tuple(
+        image + noise_of.draw(jax.random.key(i))
+        for i, (image, noise_of) in enumerate(zip(likelihood.forward(truth), likelihood.noises, strict=True))
+    )
+    return dataclasses.replace(likelihood, images=images)
+
+
 def dense(likelihood: GaussianLikelihood) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return operator, noise variance and data of all known pixels: dense, in float64."""
     shape = likelihood.scene_shape
@@ -225,21 +242,8 @@ def _pose(
     covariances: list[SpectralCovariance],
 ) -> Oracle:
     """Draw a truth and data from the first component, and work out the posterior."""
-    side = means.shape[-1]
-    frame = Frame.tangent(SkyCoord(150.0, 2.0, unit="deg"), (side, side), 0.05)
-    observations = [
-        _observation("sharp", "a", (side // 2, 0.1, 0.18), 1),
-        _observation("blurred b", "b", (side // 4, 0.2, 0.6), 2),
-        _observation("blurred a", "a", (side // 4 - 1, 0.2, 0.6), 3),
-    ]
-    likelihood = GaussianLikelihood.build(observations, frame, BANDS)
     truth = jnp.asarray(means[0], jnp.float32) + covariances[0].draw(jax.random.key(9), means.shape[1:])
-    images = tuple(
-        image + noise_of.draw(jax.random.key(i))
-        for i, (image, noise_of) in enumerate(zip(likelihood.forward(truth), likelihood.noises, strict=True))
-    )
-    likelihood = dataclasses.replace(likelihood, images=images)
-
+    likelihood = observe(truth)
     size = truth.size
     unit = jnp.eye(size, dtype=jnp.float32).reshape(size, *truth.shape)
     matrix, variance, data = dense(likelihood)
