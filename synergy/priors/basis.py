@@ -7,6 +7,7 @@ for wavelets): the eigenvectors of the scenes' band-to-band covariance, times th
 stands at the place of its pixel ``(j, i)``, so that coefficients have the shape of a scene.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -41,19 +42,29 @@ def analyse(
     patch
         Side of the blocks, pixels, a power of two.
     """
-    return _on_blocks(jnp.einsum("bm,...byx->...myx", modes, scene), haar(patch))
+    return _on_blocks(to_modes(scene, modes), haar(patch))
 
 
 def synthesise(
     coefficients: Float[Array, "*batch mode y x"], modes: Float[Array, "band mode"], patch: int
 ) -> Float[Array, "*batch band y x"]:
     """Return the scene of given coefficients; the inverse, and the transpose, of `analyse`."""
-    return jnp.einsum("bm,...myx->...byx", modes, _on_blocks(coefficients, haar(patch).T))
+    return to_modes(_on_blocks(coefficients, haar(patch).T), modes.T)
+
+
+def to_modes(
+    scene: Float[Array, "*batch band y x"], modes: Float[Array, "band mode"]
+) -> Float[Array, "*batch mode y x"]:
+    """Return the maps of the modes; with the transpose of the modes, the bands of given maps."""
+    # On a CPU, half the time of an einsum over the batch.
+    return jnp.moveaxis(jnp.tensordot(modes, scene, [[0], [-3]]), 0, -3)
 
 
 def _on_blocks(plane: Float[Array, "*batch y x"], matrix: Float[np.ndarray, "n n"]) -> Array:
-    *batch, y, x = plane.shape
+    """Multiply both axes of each block by a matrix that is mostly zeros: sums, not products of matrices."""
     n = len(matrix)
-    weights = jnp.asarray(matrix, plane.dtype)
-    blocks = plane.reshape(*batch, y // n, n, x // n, n)
-    return jnp.einsum("ij,kl,...yjxl->...yixk", weights, weights, blocks).reshape(plane.shape)
+    for axis in (plane.ndim - 2, plane.ndim - 1):
+        parts = [jax.lax.slice_in_dim(plane, k, plane.shape[axis], n, axis) for k in range(n)]
+        rows = [sum(np.float32(m) * p for m, p in zip(row, parts, strict=True) if m) for row in matrix]
+        plane = jnp.stack(rows, axis=axis + 1).reshape(plane.shape)
+    return plane

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from synergy.priors.basis import to_modes
 from synergy.windows import hann
 
 FLOOR = 1e-6
@@ -69,7 +70,7 @@ class SpectralCovariance:
         index = np.clip(np.digitize(radius, edges) - 1, 0, bins - 1)
         power = np.zeros((basis.shape[1], bins))
         for scene in scenes:
-            modes = np.einsum("bm,byx->myx", basis, scene)
+            modes = np.tensordot(basis, scene, [[0], [0]])
             spectrum = np.abs(np.fft.rfft2(modes * window, norm="ortho")) ** 2
             power += np.stack([np.bincount(index.ravel(), s.ravel(), bins) for s in spectrum])
         count = np.bincount(index.ravel(), minlength=bins)
@@ -108,10 +109,10 @@ class SpectralCovariance:
         """
         height, width = scene.shape[-2:]
         gain = function(self.spectra(height, width))
-        modes = jnp.einsum("bm,...byx->...myx", self.basis, scene)
+        modes = to_modes(scene, self.basis)
         spectrum = jnp.fft.rfft2(modes)
         modes = jnp.fft.irfft2(gain.astype(spectrum.dtype) * spectrum, s=(height, width)).astype(scene.dtype)
-        return jnp.einsum("bm,...myx->...byx", self.basis, modes)
+        return to_modes(modes, self.basis.T)
 
     def denoising_error(self, height: int, width: int, sigma: float) -> float:
         """Return the mean squared error of the best linear denoiser, in units of sigma squared.

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from synergy.priors.basis import to_modes
 from synergy.priors.covariance import SpectralCovariance, conjugates
 
 
@@ -57,7 +58,7 @@ class GaussianDenoiser:
         """
         height, width = noisy.shape[-2:]
         variance = self.covariance.spectra(height, width) + sigma**2
-        modes = jnp.einsum("bm,...byx->...myx", self.covariance.basis, noisy)
+        modes = to_modes(noisy, self.covariance.basis)
         power = jnp.abs(jnp.fft.rfft2(modes, norm="ortho")) ** 2
         count = jnp.asarray(conjugates(width), noisy.dtype)
         logarithm = np.float32(np.log(2.0 * np.pi)) + jnp.log(variance)
