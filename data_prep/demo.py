@@ -111,9 +111,13 @@ def compare(
 
 
 def run(
-    out: Path, draws: int = 16, seed: int = 0, progress: Callable[[int, int, str], None] | None = None
+    out: Path,
+    draws: int = 16,
+    seed: int = 0,
+    progress: Callable[[int, int, str], None] | None = None,
+    name: str | Path = "default",
 ) -> rich.table.Table:
-    """Make the demonstration, reconstruct it with the shipped prior, and write everything.
+    """Make the demonstration, reconstruct it with a prior, and write everything.
 
     Parameters
     ----------
@@ -125,6 +129,8 @@ def run(
         Of the scene, its noise and the draws.
     progress
         Called as ``progress(done, total, label)``.
+    name
+        Of the prior (see `synergy.load_prior`).
 
     Returns
     -------
@@ -134,14 +140,14 @@ def run(
     Raises
     ------
     InputError
-        If there are fewer than two draws, or `out` is a file.
+        If there are fewer than two draws, `out` is a file, or there is no such prior.
     """
     if draws < 2:
         raise InputError("draws", str(draws), "at least 2", "One draw has no error bars to compare.")
     if out.exists() and not out.is_dir():
         raise InputError(out, "a file", "a directory, or nothing", "Choose another name.")
+    prior = load_prior(name)
     truth, frame, observations = make_demo(seed)
-    prior = load_prior("default")
     posterior = reconstruct(observations, prior, seed, draws, frame=frame, progress=progress)
     estimates = {
         "upsampled": upsample(observations, frame, SCENE_BANDS),

@@ -31,7 +31,7 @@ out, err = Console(), Console(stderr=True)
 
 Draws = Annotated[int, typer.Option(min=1, help="Number of posterior draws.")]
 Seed = Annotated[int, typer.Option(help="Random seed.")]
-Prior = Annotated[str, typer.Option(help="'default', or a directory written by 'synergy train'.")]
+Prior = Annotated[str, typer.Option(help="'default', 'fast', or a directory written by 'synergy train'.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 
 
@@ -59,12 +59,13 @@ def demo(
     out_dir: Annotated[Path, typer.Option("--out", help="Directory for the results.")] = Path("synergy-demo"),
     draws: Draws = 16,
     seed: Seed = 0,
+    prior: Prior = "default",
 ) -> None:
-    """Make a scene, observe it as Euclid and LSST would, and reconstruct it with the shipped prior."""
+    """Make a scene, observe it as Euclid and LSST would, and reconstruct it."""
     from data_prep.demo import run
 
     with _progress() as progress:
-        report = run(out_dir, draws, seed, progress)
+        report = run(out_dir, draws, seed, progress, prior)
     if report is not None:
         out.print(report)
 

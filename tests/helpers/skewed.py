@@ -23,7 +23,7 @@ from synergy.priors.covariance import SpectralCovariance
 from synergy.sampling.circulant import CirculantPosterior, circulant_normal
 
 FALL, RISE, SIDE = 4.0, 0.5, 8
-CHAINS, WARMUP, KEPT = 4, 500, 1500
+CHAINS, WARMUP, KEPT = 4, 400, 1000
 
 
 @jax.tree_util.register_dataclass
@@ -111,7 +111,7 @@ class Skewed:
 
         with jax.numpy_dtype_promotion("standard"):
             draws = np.asarray(jax.jit(jax.vmap(chain))(jax.random.split(jax.random.key(5), CHAINS)))
-        if np.max(potential_scale_reduction(draws)) > 1.02 or np.min(effective_sample_size(draws)) < 500:
+        if np.max(potential_scale_reduction(draws)) > 1.02 or np.min(effective_sample_size(draws)) < 400:
             raise AssertionError("the chains of NUTS do not agree")
         return draws
 

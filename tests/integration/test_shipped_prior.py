@@ -14,15 +14,15 @@ from synergy.errors import InputError
 from synergy.metrics.calibration import coverage
 from synergy.metrics.image import nmse
 from synergy.metrics.photometry import total_flux_error
-from synergy.priors.diffusion import read_card
+from synergy.priors.diffusion import prior_folder, read_card
 from synergy.survey import SCENE_BANDS
 
 
 @pytest.fixture(scope="module")
 def demo():
-    """Return truth, frame, observations and a posterior of sixteen draws, the default."""
+    """Return truth, frame, observations and a posterior of eight draws, half of what `synergy demo` makes."""
     truth, frame, observations = make_demo(0)
-    posterior = reconstruct(observations, load_prior("default"), 0, 16, frame=frame)
+    posterior = reconstruct(observations, load_prior("default"), 0, 8, frame=frame)
     return truth, frame, observations, posterior
 
 
@@ -48,7 +48,7 @@ def test_fluxes_fit_and_intervals(demo):
 def test_same_seed_same_draws(demo):
     _, frame, observations, _ = demo
     settings = SamplerSettings(steps=4, batch=2)
-    first, again = (reconstruct(observations, load_prior("default"), 3, 2, settings, frame) for _ in range(2))
+    first, again = (reconstruct(observations, load_prior("fast"), 3, 2, settings, frame) for _ in range(2))
     np.testing.assert_array_equal(first.draws, again.draws)
     assert np.abs(first.draws[0] - first.draws[1]).max() > 0
 
@@ -58,9 +58,9 @@ def test_corrector_goes_on_from_the_draws(demo):
     reports = []
     settings = SamplerSettings(steps=16, batch=2, corrector_sweeps=2, corrector_steps=3, scale_width=0.5)
     posterior = reconstruct(
-        observations, load_prior("default"), 3, 2, settings, frame, lambda *report: reports.append(report)
+        observations, load_prior("fast"), 3, 2, settings, frame, lambda *report: reports.append(report)
     )
-    plain = reconstruct(observations, load_prior("default"), 3, 2, SamplerSettings(steps=16, batch=2), frame)
+    plain = reconstruct(observations, load_prior("fast"), 3, 2, SamplerSettings(steps=16, batch=2), frame)
     assert np.isfinite(posterior.draws).all()
     assert posterior.meta["settings"]["corrector_sweeps"] == 2
     assert posterior.meta["counts"] == {
@@ -73,12 +73,12 @@ def test_corrector_goes_on_from_the_draws(demo):
     assert [done for done, _, _ in reports] == sorted(done for done, _, _ in reports)
     assert reports[-1][:2] == (2000, 2000)
     with pytest.raises(InputError, match="corrector_sweeps"):
-        reconstruct(observations, load_prior("default"), 3, 2, SamplerSettings(scale_width=0.5), frame)
+        reconstruct(observations, load_prior("fast"), 3, 2, SamplerSettings(scale_width=0.5), frame)
 
 
 def test_learned_variances_need_a_prior_that_states_them(demo):
     _, frame, observations, _ = demo
-    settings, prior = SamplerSettings(batch=2, covariance="learned"), load_prior("default")
+    settings, prior = SamplerSettings(batch=2, covariance="learned"), load_prior("fast")
     plain = SamplerSettings(batch=2, steps=4)
     assert [
         reconstruct(observations, p, 3, 2, plain, frame).meta["settings"]["covariance"]
@@ -93,9 +93,11 @@ def test_learned_variances_need_a_prior_that_states_them(demo):
         reconstruct(observations, dataclasses.replace(prior, correction=None), 3, 2, settings, frame)
 
 
-def test_prior_runs_at_any_size_and_its_card_says_what_it_is():
-    prior, card = load_prior("default"), read_card("default")
+@pytest.mark.parametrize("name", ["default", "fast"])
+def test_prior_runs_at_any_size_and_its_card_says_what_it_is(name):
+    prior, card = load_prior(name), read_card(name)
     assert prior.bands == SCENE_BANDS
+    assert sum(path.stat().st_size for path in prior_folder(name).iterdir()) < 20e6
     for shape in ((64, 64), (40, 88), (37, 51)):
         noisy = jax.random.normal(jax.random.key(0), (1, 10, *shape))
         assert bool(jnp.all(jnp.isfinite(prior(noisy, jnp.float32(0.5)))))
