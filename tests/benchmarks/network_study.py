@@ -4,8 +4,7 @@
 
 trains each variant from random weights for the same number of processor seconds of this process, whatever
 else the machine does, with validation at a quarter, a half and the end. A variant that is done is kept, so
-the study can be cut and run again; the table is printed from all that are there. What was found is written
-down in ``docs/priors.md``.
+the study can be cut and run again; the table is printed from all that are there.
 
 Printed is the held-out denoising error at each noise level relative to the matched Gaussian optimum, the
 error of the best linear denoiser of a field with the scenes' own spectra (`synergy.training.validation`): 1
