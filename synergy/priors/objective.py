@@ -84,7 +84,7 @@ def denoising_loss(
     network: UNetConfig,
     schedule: NoiseSchedule,
     modes: Float[Array, "band mode"],
-    damping: float = 0.25,
+    damping: float,
 ) -> Float[Array, ""]:
     """Return the weighted denoising error of one batch of normalised scenes, and the variance head's loss.
 

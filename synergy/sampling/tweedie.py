@@ -66,7 +66,7 @@ def conditional_draw(
     if beside:
         off = jnp.stack(beside, axis=1)
         tridiagonal = tridiagonal + jax.vmap(lambda b: jnp.diag(b, 1) + jnp.diag(b, -1))(off)
-    values, vectors = jnp.linalg.eigh(tridiagonal)
+    values, vectors = jnp.linalg.eigh(tridiagonal)  # noqa: TID251 (one small matrix per draw)
     weights = jnp.einsum("nij,nj,nj->ni", vectors, jnp.sqrt(jnp.maximum(values, 0.0)), vectors[:, 0])
     root = sum((scale(length * weights[:, i], basis[i]) for i in range(steps)), start=jnp.zeros_like(noisy))
     return denoised, sigma * root

@@ -57,7 +57,7 @@ def galaxies(shards: SceneShards, likelihood: GaussianLikelihood, each: int) -> 
         if (scene[VIS] * middle).sum() <= 0.6 * scene[VIS].sum():
             continue
         image = likelihood.operators[VIS](jnp.asarray(scene * middle))
-        snr = float(jnp.linalg.norm(likelihood.noises[VIS].whiten(image)))
+        snr = float(jnp.linalg.norm(likelihood.noises[VIS].whiten(image)))  # noqa: TID251 (a sum)
         for (low, high), kept in zip(RANGES, found, strict=True):
             if low <= snr < high and len(kept) < each:
                 kept.append(scene)

@@ -28,7 +28,7 @@ from synergy.priors.statistics import SceneStatistics, measure_scenes
 from synergy.priors.unet import make_unet
 from synergy.training.settings import TrainConfig
 from synergy.training.step import Devices, TrainState, make_step
-from synergy.training.validation import SIGMAS, make_validation
+from synergy.training.validation import SIGMAS, make_validation, mean_ratio
 
 BASE = {
     "precision": "auto",
@@ -90,9 +90,10 @@ def run(name: str, data: Path, statistics: SceneStatistics, seconds: float, path
             outcome.loss.block_until_ready()
             spent += time.process_time() - clock if index else 0.0  # the first one compiles
             index += 1
-        curves = [validate(average).levels for average in state.averages]
-        ratios = [{f"{level.sigma:g}": level.ratio for level in levels} for levels in curves]
-        result["curve"].append({"steps": index, "seconds": spent, "ratios": ratios})
+        curves = [validate(average) for average in state.averages]
+        ratios = {f"{level.sigma:g}": level.ratio for level in curves[0].levels}
+        means = [mean_ratio(curve) for curve in curves]
+        result["curve"].append({"steps": index, "seconds": spent, "ratios": ratios, "means": means})
     write_bytes(path, json.dumps(result, indent=1).encode())
 
 
@@ -123,10 +124,13 @@ def main() -> None:
         if path.exists():
             found = json.loads(path.read_text())
             last = found["curve"][-1]
-            narrow, wide = (list(ratios.values()) for ratios in last["ratios"])
-            means = (f"{np.exp(np.mean(np.log(ratios))):.3f}" for ratios in (narrow, wide))
             size = f"{found['parameters'] / 1e6:.2f} M"
-            table.add_row(name, size, str(last["steps"]), *(f"{r:.3f}" for r in narrow), *means)
+            table.add_row(
+                name,
+                size,
+                str(last["steps"]),
+                *(f"{r:.3f}" for r in (*last["ratios"].values(), *last["means"])),
+            )
     Console(width=140).print(table)
 
 

@@ -18,10 +18,10 @@ def problem() -> Skewed:
 
 
 def is_exact(found: dict[str, float]) -> bool:
-    """Whether a judgement of so many draws is within some five of its own standard errors."""
+    """Whether a judgement of so many draws is within some four of its own standard errors."""
     return (
-        abs(found["mean"]) < 5.0
-        and abs(found["variance"] - 1.0) < 0.1
+        abs(found["mean"]) < 4.0
+        and abs(found["variance"] - 1.0) < 0.06
         and all(abs(found[side] - 0.05) < 0.006 for side in ("below", "above"))
     )
 

@@ -55,7 +55,7 @@ def test_every_option_changes_the_function_and_can_be_trained(options):
         assert float(jnp.abs(jax.jit(plain)(same, noisy, sigma) - mean).max()) > 1e-3
 
     def loss(p):
-        return denoising_loss(p, jax.random.key(3), noisy, config, NoiseSchedule(), MODES)
+        return denoising_loss(p, jax.random.key(3), noisy, config, NoiseSchedule(), MODES, 0.25)
 
     gradient = jax.jit(jax.grad(loss))(params)
     dead = [
@@ -125,8 +125,8 @@ def test_variance_head_leaves_the_mean_as_it_is():
     alone = {m: v for m, v in params.items() if not m.startswith("variance")}
     scenes, key = _scenes(), jax.random.key(3)
     slope = jax.jit(jax.grad(denoising_loss), static_argnums=(3, 4))
-    with_head = slope(params, key, scenes, both, NoiseSchedule(), MODES)
-    without = slope(alone, key, scenes, TINY, NoiseSchedule(), MODES)
+    with_head = slope(params, key, scenes, both, NoiseSchedule(), MODES, 0.25)
+    without = slope(alone, key, scenes, TINY, NoiseSchedule(), MODES, 0.25)
     for module, group in without.items():
         for name, gradient in group.items():
             np.testing.assert_allclose(with_head[module][name], gradient, rtol=1e-4, atol=1e-5)

@@ -5,13 +5,16 @@ import signal
 import threading
 import time
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from synergy.errors import InputError
+from synergy.io.checkpoint import load_checkpoint, save_checkpoint
 from synergy.priors.covariance import SpectralCovariance
 from synergy.training.interrupts import holding_interrupts
+from synergy.training.settings import TrainConfig
 from synergy.training.step import _average
 from synergy.training.stream import prefetched
 from synergy.training.validation import Curve, Level, best_curve, mean_ratio
@@ -102,3 +105,36 @@ def test_the_first_request_to_stop_waits_and_the_second_does_not(number):
         assert signal.getsignal(number) is mine
     finally:
         signal.signal(number, before)
+
+
+def test_checkpoint_refuses_damage_and_other_structures(tmp_path):
+    tree = {"a": jnp.arange(3, dtype=jnp.float32), "b": (jnp.int32(7),)}
+    path = tmp_path / "state.safetensors"
+    save_checkpoint(path, tree, {"note": 1})
+    restored, metadata = load_checkpoint(path, jax.tree.map(jnp.zeros_like, tree))
+    np.testing.assert_array_equal(restored["a"], tree["a"])
+    assert (int(restored["b"][0]), metadata) == (7, {"note": 1})
+    with pytest.raises(InputError, match=r"float32\[4\]"):
+        load_checkpoint(path, tree | {"a": jnp.zeros(4, jnp.float32)})
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(InputError, match="a training state"):
+        load_checkpoint(path, tree)
+
+
+def test_muon_turns_gradients_into_orthogonal_steps():
+    """Of a kernel in the middle of the network; ends and offsets take Adam's steps."""
+    rate = 1e-3
+    config = TrainConfig(name="muon", steps=1, optimiser="muon", learning_rate=rate, warmup=1)
+    rng = np.random.default_rng(0)
+    shapes = {"encode_0_0_in": (3, 3, 8, 16), "stem": (3, 3, 4, 8), "heads": (3, 3, 8, 4)}
+    gradient = {name: {"w": jnp.asarray(rng.normal(size=s), jnp.float32)} for name, s in shapes.items()}
+    optimiser = config.make_optimiser()
+    with jax.numpy_dtype_promotion("standard"):
+        steps, _ = jax.jit(optimiser.update)(gradient, optimiser.init(gradient), gradient)
+    size = np.linalg.svd(np.asarray(steps["encode_0_0_in"]["w"]).reshape(-1, 16), compute_uv=False)
+    np.testing.assert_allclose(size / (0.2 * rate * np.sqrt(72)), 1.0, atol=0.35)  # Newton-Schulz is rough
+    before = np.linalg.svd(gradient["encode_0_0_in"]["w"].reshape(-1, 16), compute_uv=False)
+    assert before.max() / before.min() > 2.0
+    for name in ("stem", "heads"):
+        step, sign = np.asarray(steps[name]["w"]), np.sign(gradient[name]["w"])
+        np.testing.assert_allclose(step, -np.abs(step).mean() * sign, rtol=1e-2)
