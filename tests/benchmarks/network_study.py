@@ -3,8 +3,8 @@
     python tests/benchmarks/network_study.py --data SCENES --out DIR [--seconds 300] [--only NAME ...]
 
 trains each variant from random weights for the same number of processor seconds of this process, whatever
-else the machine does, with validation at a quarter, a half and the end. A variant that is done is kept, so
-the study can be cut and run again; the table is printed from all that are there.
+else the machine does. A variant that is done is kept, so the study can be cut and run again; the table is
+printed from all that are there.
 
 Printed is the held-out denoising error at each noise level relative to the matched Gaussian optimum, the
 error of the best linear denoiser of a field with the scenes' own spectra (`synergy.training.validation`): 1
@@ -39,7 +39,7 @@ BASE = {
     "learning_rate": 1e-3,
     "warmup": 100,
     "decay_from": 500,
-    "validation_scenes": 96,
+    "validation_scenes": 48,
 }
 """Settings of all variants: small crops, so that minutes hold hundreds of steps."""
 
@@ -72,7 +72,7 @@ VARIANTS = {
 
 
 def run(name: str, data: Path, statistics: SceneStatistics, seconds: float, path: Path) -> None:
-    """Train one variant and write its curve."""
+    """Train one variant and write what it has reached."""
     config = TrainConfig(name=name, steps=10**9, **(BASE | VARIANTS[name]))
     train, held_out = SceneShards.open(data, "train"), SceneShards.open(data, "validation")
     params = make_unet(config.network(len(train.bands), statistics.data_std))[0](jax.random.key(config.seed))
@@ -80,20 +80,22 @@ def run(name: str, data: Path, statistics: SceneStatistics, seconds: float, path
     state = jax.device_put(TrainState.begin(params, config), devices.whole)
     step = make_step(config, statistics, train.pixel_scale, devices)
     validate = make_validation(config, statistics, held_out, devices)
-    result: dict = {"parameters": sum(v.size for g in params.values() for v in g.values()), "curve": []}
     spent, index = 0.0, 0
-    for mark in (0.25, 0.5, 1.0):
-        while spent < mark * seconds:
-            scenes = train.crops(np.random.default_rng([config.seed, 3, index]), config.batch, config.crop)
-            clock = time.process_time()
-            state, outcome = step(state, jax.device_put(scenes, devices.split))
-            outcome.loss.block_until_ready()
-            spent += time.process_time() - clock if index else 0.0  # the first one compiles
-            index += 1
-        curves = [validate(average) for average in state.averages]
-        ratios = {f"{level.sigma:g}": level.ratio for level in curves[0].levels}
-        means = [mean_ratio(curve) for curve in curves]
-        result["curve"].append({"steps": index, "seconds": spent, "ratios": ratios, "means": means})
+    while spent < seconds:
+        scenes = train.crops(np.random.default_rng([config.seed, 3, index]), config.batch, config.crop)
+        clock = time.process_time()
+        state, outcome = step(state, jax.device_put(scenes, devices.split))
+        outcome.loss.block_until_ready()
+        spent += time.process_time() - clock if index else 0.0  # the first one compiles
+        index += 1
+    curves = [validate(average) for average in state.averages]
+    result = {
+        "parameters": sum(v.size for g in params.values() for v in g.values()),
+        "steps": index,
+        "seconds": spent,
+        "ratios": {f"{level.sigma:g}": level.ratio for level in curves[0].levels},
+        "means": [mean_ratio(curve) for curve in curves],
+    }
     write_bytes(path, json.dumps(result, indent=1).encode())
 
 
@@ -123,13 +125,12 @@ def main() -> None:
     for name, path in paths.items():
         if path.exists():
             found = json.loads(path.read_text())
-            last = found["curve"][-1]
             size = f"{found['parameters'] / 1e6:.2f} M"
             table.add_row(
                 name,
                 size,
-                str(last["steps"]),
-                *(f"{r:.3f}" for r in (*last["ratios"].values(), *last["means"])),
+                str(found["steps"]),
+                *(f"{r:.3f}" for r in (*found["ratios"].values(), *found["means"])),
             )
     Console(width=140).print(table)
 

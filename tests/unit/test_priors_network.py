@@ -124,7 +124,7 @@ def test_variance_head_leaves_the_mean_as_it_is():
     params = _random(make_unet(both)[0](jax.random.key(0)))
     alone = {m: v for m, v in params.items() if not m.startswith("variance")}
     scenes, key = _scenes(), jax.random.key(3)
-    slope = jax.jit(jax.grad(denoising_loss), static_argnums=(3, 4))
+    slope = jax.jit(jax.grad(denoising_loss), static_argnums=(3, 4, 6))
     with_head = slope(params, key, scenes, both, NoiseSchedule(), MODES, 0.25)
     without = slope(alone, key, scenes, TINY, NoiseSchedule(), MODES, 0.25)
     for module, group in without.items():
