@@ -22,7 +22,7 @@ from data_prep.planes import softened
 from data_prep.procedural import procedural_galaxy
 from data_prep.readers import GalaxyEntry, list_galaxies
 from data_prep.sky import LightMaps
-from data_prep.splits import SPLITS, split_of
+from data_prep.splits import SPLITS, half_of, split_of
 from synergy.errors import InputError
 
 KEPT = 384
@@ -82,6 +82,9 @@ class Galaxies:
         for source in settings.sources:
             found = _candidates(source, settings, data)
             by_split = {name: tuple(c for c in found if split_of(c.lineage) == name) for name in SPLITS}
+            if settings.half is not None:
+                train = tuple(c for c in by_split["train"] if half_of(c.lineage) == settings.half)
+                by_split["train"] = train
             sources.append((source.weight, by_split))
         for split, wanted in settings.pairs.items():
             if wanted and not any(by_split[split] for _, by_split in sources):

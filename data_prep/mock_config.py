@@ -107,6 +107,9 @@ class MockSettings(_Settings):
     colours: str | None = Field(
         None, description="HST stamps within --data: colours for galaxies that lost theirs (EAGLE)"
     )
+    half: Literal["first", "second"] | None = Field(
+        None, description="train on galaxies of this half only; all when omitted"
+    )
     scene: SceneSettings = SceneSettings()
     sources: tuple[SourceSettings, ...] = Field(min_length=1)
     placement: PlacementSettings = PlacementSettings()

@@ -3,6 +3,7 @@
 from data_prep.choice import name_hash
 
 SPLITS = ("train", "validation", "test")
+HALVES = ("first", "second")
 
 
 def split_of(lineage: str, validation: float = 0.1, test: float = 0.1) -> str:
@@ -19,3 +20,8 @@ def split_of(lineage: str, validation: float = 0.1, test: float = 0.1) -> str:
     if position < test:
         return "test"
     return "validation" if position < test + validation else "train"
+
+
+def half_of(lineage: str) -> str:
+    """Return the half of a lineage, whatever its split: priors of the two halves have no galaxy in common."""
+    return HALVES[name_hash(lineage) % 2]

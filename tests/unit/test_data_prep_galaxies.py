@@ -34,6 +34,20 @@ def test_galaxies_come_from_their_split():
         assert {split_of(name) for name in drawn(galaxies, split, 60)} == {split}
 
 
+def test_halves_share_no_training_galaxy_and_all_that_are_held_out():
+    whole, *halves = (Galaxies.of(settings(half=half), None) for half in (None, "first", "second"))
+
+    def names(galaxies, split):
+        return {c.id for _, by_split in galaxies.sources for c in by_split[split]}
+
+    first, second = (names(half, "train") for half in halves)
+    assert not first & second
+    assert first | second == names(whole, "train")
+    assert 0.4 < len(first) / len(first | second) < 0.6
+    for split in ("validation", "test"):
+        assert names(halves[0], split) == names(halves[1], split) == names(whole, split)
+
+
 def test_sources_are_chosen_by_weight():
     galaxies = Galaxies(((3.0, named(f"a/{i}" for i in range(9))), (1.0, named(f"b/{i}" for i in range(99)))))
     share = np.mean([name.startswith("a") for name in drawn(galaxies, number=2000)])
