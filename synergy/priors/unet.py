@@ -20,7 +20,8 @@ of p x p pixels of all bands, in this order of channels.
 This is the only file that imports Haiku.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 
 import haiku as hk
 import jax
@@ -31,6 +32,27 @@ from jaxtyping import Array, Float
 from synergy.priors.convolution import convolve, in_two_parts
 from synergy.priors.network import Params, UNetConfig
 from synergy.priors.preconditioning import precondition
+
+_CUT_DEVIATION = 0.87962566
+"""Standard deviation of normal numbers that are cut at -2 and 2."""
+
+
+def _deviation(scale: float = 1.0) -> hk.initializers.Initializer:
+    """Return an initialiser with the standard deviation of a layer's weights (LeCun et al. 1998)."""
+
+    def fill(shape: Sequence[int], dtype: jnp.dtype) -> Array:
+        return jnp.full(shape, np.sqrt(scale / np.prod(shape[:-1])), dtype)
+
+    return fill
+
+
+def _drawn(key: Array, deviations: Params) -> Params:
+    """Draw normal weights, cut at two deviations, all at once: to compile a draw of each takes XLA long."""
+    leaves, tree = jax.tree_util.tree_flatten(deviations)
+    ends = np.cumsum([leaf.size for leaf in leaves])
+    noise = jax.random.truncated_normal(key, -2.0, 2.0, (int(ends[-1]),), jnp.float32) / _CUT_DEVIATION
+    parts = jnp.split(noise, ends[:-1])
+    return tree.unflatten([leaf * part.reshape(leaf.shape) for leaf, part in zip(leaves, parts, strict=True)])
 
 
 class _Convolution(hk.Module):
@@ -50,7 +72,7 @@ class _Convolution(hk.Module):
         self.width, self.config, self.kernel, self.zero, self.exact = width, config, kernel, zero, exact
 
     def __call__(self, h: Float[Array, "n y x c"]) -> Float[Array, "n y x d"]:
-        init = hk.initializers.Constant(0.0) if self.zero else hk.initializers.VarianceScaling(1.0)
+        init = hk.initializers.Constant(0.0) if self.zero else _deviation()
         shape = (self.kernel, self.kernel, h.shape[-1], self.width)
         weights = hk.get_parameter("w", shape, h.dtype, init)
         offset = hk.get_parameter("b", (self.width,), h.dtype, hk.initializers.Constant(0.0))
@@ -64,7 +86,7 @@ class _Convolution(hk.Module):
 def _depthwise(h: Float[Array, "n y x c"], name: str) -> Float[Array, "n y x c"]:
     """Convolve each channel with its own 3x3 kernel, as a sum of shifts: faster than XLA's on a CPU."""
     _, y, x, c = h.shape
-    weights = hk.get_parameter(name, (3, 3, c), h.dtype, hk.initializers.RandomNormal(1.0 / 3.0))
+    weights = hk.get_parameter(name, (3, 3, c), h.dtype, hk.initializers.Constant(1.0 / 3.0))
     padded = jnp.pad(h, ((0, 0), (1, 1), (1, 1), (0, 0)))
     return sum(padded[:, i : i + y, j : j + x] * weights[i, j] for i in range(3) for j in range(3))
 
@@ -76,7 +98,7 @@ def _normalise(h: Float[Array, "n y x c"]) -> Float[Array, "n y x c"]:
 
 def _modulated(h: Float[Array, "n y x c"], level: Float[Array, "n e"], name: str) -> Array:
     """Normalise, scale and shift by the noise level (FiLM; Perez et al. 2018)."""
-    film = hk.Linear(2 * h.shape[-1], w_init=hk.initializers.VarianceScaling(0.1), name=name)(level)
+    film = hk.Linear(2 * h.shape[-1], w_init=_deviation(0.1), name=name)(level)
     gain, offset = jnp.split(film[:, None, None, :], 2, axis=-1)
     return jax.nn.silu(_normalise(h) * (1.0 + gain) + offset)
 
@@ -123,8 +145,8 @@ def _embed(sigma: Float[Array, " n"], width: int) -> Float[Array, "n e"]:
     frequency = jnp.exp(jnp.linspace(np.log(0.1), np.log(3.0), width // 2, dtype=jnp.float32))
     phase = jnp.log(sigma)[:, None] * frequency
     h = jnp.concatenate([jnp.sin(phase), jnp.cos(phase)], axis=-1)
-    h = jax.nn.silu(hk.Linear(width, name="level_0")(h))
-    return jax.nn.silu(hk.Linear(width, name="level_1")(h))
+    h = jax.nn.silu(hk.Linear(width, w_init=_deviation(), name="level_0")(h))
+    return jax.nn.silu(hk.Linear(width, w_init=_deviation(), name="level_1")(h))
 
 
 def _compand(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -180,9 +202,7 @@ def _network(
 
 def _mixed(maps: Float[Array, "n y x maps"], name: str, config: UNetConfig) -> Float[Array, "n y x channel"]:
     """Mix spectral components into bands."""
-    weights = hk.get_parameter(
-        name, (config.rank, config.bands), maps.dtype, hk.initializers.VarianceScaling(1.0)
-    )
+    weights = hk.get_parameter(name, (config.rank, config.bands), maps.dtype, _deviation())
     return (maps.reshape(*maps.shape[:3], -1, config.rank) @ weights).reshape(*maps.shape[:3], -1)
 
 
@@ -214,6 +234,7 @@ def make_unet(
     return init, lambda params, noisy, sigma: both(params, noisy, sigma)[0]
 
 
+@functools.lru_cache
 def make_unet_with_variance(
     config: UNetConfig,
 ) -> tuple[
@@ -223,7 +244,7 @@ def make_unet_with_variance(
         tuple[Float[Array, "n band y x"], Float[Array, "n coefficient y x"]],
     ],
 ]:
-    """Build the network with both of its outputs.
+    """Build the network with both of its outputs, compiled as a whole wherever it is called from.
 
     Returns
     -------
@@ -235,12 +256,13 @@ def make_unet_with_variance(
     """
     transformed = hk.without_apply_rng(hk.transform(lambda x, sigma: _network(x, sigma, config)))
 
+    @jax.jit
     def init(key: Array) -> Params:
         side, channels = config.multiple // config.patch, config.bands * config.patch**2
-        return transformed.init(
-            key, jnp.zeros((1, side, side, channels), jnp.float32), jnp.ones((1,), jnp.float32)
-        )
+        patches = jnp.zeros((1, side, side, channels), jnp.float32)
+        return _drawn(key, transformed.init(None, patches, jnp.ones((1,), jnp.float32)))
 
+    @jax.jit
     def apply(params: Params, noisy: Array, sigma: Array) -> tuple[Array, Array]:
         y, x = noisy.shape[-2:]
         beyond = [(0, 0), (0, 0), (0, -y % config.multiple), (0, -x % config.multiple)]

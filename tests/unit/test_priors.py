@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from networks import without_zeros
 
 from synergy.errors import InputError
 from synergy.priors.covariance import SpectralCovariance
@@ -23,12 +24,7 @@ TINY = UNetConfig(bands=3, widths=(8, 12, 16), blocks=1, embedding=16)
 
 
 def _random_params(config: UNetConfig):
-    """Weights with no zeros, so that every path through the network is exercised."""
-    params = make_unet(config)[0](jax.random.key(0))
-    leaves, tree = jax.tree_util.tree_flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    filled = [v + 0.1 * jax.random.normal(k, v.shape) for v, k in zip(leaves, keys, strict=True)]
-    return jax.tree_util.tree_unflatten(tree, filled)
+    return without_zeros(make_unet(config)[0](jax.random.key(0)))
 
 
 def _covariance() -> SpectralCovariance:
@@ -56,7 +52,7 @@ def test_grid_is_karras_power_law():
 def test_training_sigmas_follow_the_mixture():
     schedule = NoiseSchedule(log_mean=-1.0, log_std=1.0, uniform_fraction=0.25)
     keys = jax.random.split(jax.random.key(0), 500)
-    log_sigma = np.log(np.concatenate([schedule.draw(k, 64) for k in keys]))
+    log_sigma = np.log(jax.vmap(lambda k: schedule.draw(k, 64))(keys)).ravel()
     low, high = np.log(schedule.sigma_min), np.log(schedule.sigma_max)
     expected = 0.75 * -1.0 + 0.25 * 0.5 * (low + high)
     assert log_sigma.mean() == pytest.approx(expected, abs=0.05)

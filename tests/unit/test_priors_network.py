@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from networks import without_zeros
 
 from synergy.priors.basis import analyse, haar, synthesise
 from synergy.priors.network import UNetConfig
@@ -28,14 +29,6 @@ VARIANTS = (
 MODES = jnp.asarray(np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0], jnp.float32)
 
 
-def _random(params):
-    """Fill zeroed layers, so that every path through the network is exercised."""
-    leaves, tree = jax.tree_util.tree_flatten(params)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    filled = [v + 0.1 * jax.random.normal(k, v.shape) for v, k in zip(leaves, keys, strict=True)]
-    return jax.tree_util.tree_unflatten(tree, filled)
-
-
 def _scenes(count=2, side=32):
     return jnp.asarray(np.random.default_rng(2).gamma(0.3, 1.0, (count, 3, side, side)), jnp.float32)
 
@@ -44,15 +37,15 @@ def _scenes(count=2, side=32):
 def test_every_option_changes_the_function_and_can_be_trained(options):
     config = dataclasses.replace(ONE, **options)
     init, apply = make_unet(config)
-    params = _random(jax.jit(init)(jax.random.key(0)))
+    params = without_zeros(init(jax.random.key(0)))
     noisy, sigma = _scenes(side=16), jnp.array([0.1, 2.0])
-    mean = jax.jit(apply)(params, noisy, sigma)
+    mean = apply(params, noisy, sigma)
     assert mean.shape == noisy.shape
     plain_init, plain = make_unet(ONE)
     shapes = jax.tree.map(jnp.shape, jax.eval_shape(plain_init, jax.random.key(0)))
     same = {module: params[module] for module in shapes if module in params}
     if options != {"variance": True} and jax.tree.map(jnp.shape, same) == shapes:
-        assert float(jnp.abs(jax.jit(plain)(same, noisy, sigma) - mean).max()) > 1e-3
+        assert float(jnp.abs(plain(same, noisy, sigma) - mean).max()) > 1e-3
 
     def loss(p):
         return denoising_loss(p, jax.random.key(3), noisy, config, NoiseSchedule(), MODES, 0.25)
@@ -67,7 +60,7 @@ def test_every_option_changes_the_function_and_can_be_trained(options):
 def test_bfloat16_changes_little_of_what_is_taken_off():
     init, apply = make_unet(TINY)
     _, rounded = make_unet(dataclasses.replace(TINY, precision="bfloat16"))
-    params = _random(init(jax.random.key(0)))
+    params = without_zeros(init(jax.random.key(0)))
     noise = jax.random.normal(jax.random.key(5), (2, 3, 32, 32))
     for sigma in (0.003, 0.1, 3.0):
         noisy = _scenes() + sigma * noise
@@ -79,7 +72,7 @@ def test_bfloat16_changes_little_of_what_is_taken_off():
 def test_unit_weights_do_not_depend_on_their_size():
     config = dataclasses.replace(TINY, unit_weights=True)
     init, apply = make_unet(config)
-    params = _random(init(jax.random.key(0)))
+    params = without_zeros(init(jax.random.key(0)))
     larger = params | {"encode_0_0_in": params["encode_0_0_in"] | {"w": 7.0 * params["encode_0_0_in"]["w"]}}
     noisy, sigma = _scenes(), jnp.array([0.1, 2.0])
     np.testing.assert_allclose(apply(larger, noisy, sigma), apply(params, noisy, sigma), atol=1e-5)
@@ -121,7 +114,7 @@ def test_untrained_variance_is_that_of_white_scenes():
 def test_variance_head_leaves_the_mean_as_it_is():
     """Weights of the mean see the same gradient with and without a variance head."""
     both = dataclasses.replace(TINY, variance=True)
-    params = _random(make_unet(both)[0](jax.random.key(0)))
+    params = without_zeros(make_unet(both)[0](jax.random.key(0)))
     alone = {m: v for m, v in params.items() if not m.startswith("variance")}
     scenes, key = _scenes(), jax.random.key(3)
     slope = jax.jit(jax.grad(denoising_loss), static_argnums=(3, 4, 6))
@@ -144,7 +137,7 @@ def test_variance_loss_is_least_at_the_variance():
 
 def test_what_a_scene_lacks_to_a_multiple_is_its_reflection():
     init, apply = make_unet(TINY)
-    params, sigma = _random(init(jax.random.key(0))), jnp.array([0.3, 1.0])
+    params, sigma = without_zeros(init(jax.random.key(0))), jnp.array([0.3, 1.0])
     noisy = _scenes(side=24)
     cut = noisy[:, :, :21, :22]
     mirrored = jnp.concatenate([cut, cut[:, :, :, ::-1][:, :, :, :2]], axis=3)
