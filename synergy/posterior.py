@@ -66,7 +66,8 @@ class Posterior:
         Flux of each band relative to the prior's unit scene, ``(band,)``.
     meta
         Provenance, anything JSON can hold. Well-known keys: ``version commit config_hash seed prior inputs``,
-        ``scale`` (the scene's flux scale, nJy/pixel) and ``notes`` (what a user must know about the inputs).
+        ``scale`` (the estimate of the scene's flux scale, nJy/pixel), ``scales`` (that of each draw, the
+        estimate itself where it is not sampled) and ``notes`` (what a user must know about the inputs).
     """
 
     draws: Float[np.ndarray, "draw band y x"]

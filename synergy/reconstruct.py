@@ -168,7 +168,9 @@ def reconstruct(
     if settings.corrector_sweeps > 0:
         splitting = Splitting.build(scaled, prior.schedule.sigma_min)
     sigmas = _noise_levels(prior, scale**2 * normal, settings.steps)
-    normalised, redone = _draw(denoiser, splitting, sigmas, key_draws, (draws, *shape), settings, progress)
+    normalised, scales, redone = _draw(
+        denoiser, splitting, sigmas, key_draws, (draws, *shape), settings, progress
+    )
     counts = of_reverse(denoiser, settings.integrator, settings.steps)
     counts += of_sweeps(settings.corrector_sweeps, settings.corrector_steps)
     scenes = normalised * np.asarray(unit)[None, :, None, None]
@@ -202,6 +204,7 @@ def reconstruct(
             "prior": prior.id,
             "precision": prior.network.precision,
             "scale": float(scale),
+            "scales": [round(float(scale * a), 6) for a in scales],
             "settings": dataclasses.asdict(settings),
             "redone": redone,
             "counts": dataclasses.asdict(counts),
@@ -272,14 +275,25 @@ def _draw(
     shape: tuple[int, int, int, int],
     settings: SamplerSettings,
     progress: Progress | None,
-) -> tuple[Float[np.ndarray, "draw band y x"], int]:
-    """Make all draws in batches of one shape; make diverged ones again."""
+) -> tuple[Float[np.ndarray, "draw band y x"], Float[np.ndarray, " draw"], int]:
+    """Make all draws in batches of one shape; make diverged ones again.
+
+    Returns
+    -------
+    scenes
+        Draws in the prior's units, times their scales.
+    scales
+        Their flux scales in units of the estimate; 1 where they are not sampled.
+    redone
+        How many had diverged.
+    """
     likelihood = denoiser.likelihood
     draws, batch = shape[0], min(settings.batch, shape[0])
     sweeps = settings.corrector_sweeps * settings.corrector_steps
     fit = jax.jit(lambda scenes: jnp.sum(jax.lax.map(likelihood.chi2, scenes), axis=1))
     data = sum(float(noise.n_pixels) for noise in likelihood.noises)
     kept: list[np.ndarray] = []
+    scales: list[np.ndarray] = []
     redone, rounds = 0, 0
     limit = settings.attempts + -(-draws // batch)
     while sum(map(len, kept)) < draws:
@@ -301,6 +315,7 @@ def _draw(
         made = sample(
             denoiser, key_round, (batch, *shape[1:]), sigmas, report, INTEGRATORS[settings.integrator]
         )
+        scale = jnp.ones(batch)
         if splitting is not None:
             key_sweeps = jax.random.split(key_round, 3)[2]  # `sample` splits it in two
             inner = InnerDraw(settings.corrector_steps)
@@ -310,7 +325,7 @@ def _draw(
                 report(len(sigmas) - 1 + step, steps)
 
             if settings.scale_width > 0:
-                made, _ = correct_with_scale(*chains, settings.scale_width, sweeping)
+                made, scale = correct_with_scale(*chains, settings.scale_width, sweeping)
             else:
                 made = correct(*chains, sweeping)
         chi2 = np.asarray(fit(made))
@@ -319,5 +334,6 @@ def _draw(
         good = np.isfinite(chi2) & (chi2 < max(zero, 2.0 * data))
         redone += int(np.sum(~good))
         kept.append(np.asarray(made)[good])
+        scales.append(np.asarray(scale)[good])
         rounds += 1
-    return np.concatenate(kept)[:draws], redone
+    return np.concatenate(kept)[:draws], np.concatenate(scales)[:draws], redone

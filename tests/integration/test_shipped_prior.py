@@ -70,6 +70,10 @@ def test_corrector_goes_on_from_the_draws(demo):
     assert np.all(np.abs(posterior.chi2_per_pixel - 1.0) < 0.25)
     assert np.abs(posterior.draws - plain.draws).max() > 0
     assert np.corrcoef(posterior.draws[0].ravel(), plain.draws[0].ravel())[0, 1] > 0.9
+    assert plain.meta["scales"] == pytest.approx([plain.meta["scale"]] * 2, rel=1e-5)
+    scales = np.array(posterior.meta["scales"]) / posterior.meta["scale"]
+    assert scales[0] != scales[1]
+    assert np.all(np.abs(np.log(scales)) < 2.0)  # four standard deviations
     assert [done for done, _, _ in reports] == sorted(done for done, _, _ in reports)
     assert reports[-1][:2] == (2000, 2000)
     with pytest.raises(InputError, match="corrector_sweeps"):
