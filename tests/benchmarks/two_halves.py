@@ -1,4 +1,7 @@
-"""Compare two priors that were trained on disjoint halves of the scenes, level by level.
+"""Compare two priors that were trained on disjoint halves of the galaxies, level by level.
+
+    synergy mock configs/mock/scenes_first_half.yaml --data DATA --out FIRST   (and the second)
+    synergy train configs/train/half.yaml --data FIRST --out RUN               (and the second)
 
 Run as ``python tests/benchmarks/two_halves.py PRIOR PRIOR --data DIR [--number N] [--size S]``. Both denoise
 the same noisy held-out scenes (the split ``test`` of the folder); what is printed is explained in
