@@ -204,7 +204,7 @@ def reconstruct(
             "prior": prior.id,
             "precision": prior.network.precision,
             "scale": float(scale),
-            "scales": [round(float(scale * a), 6) for a in scales],
+            "scales": [float(scale * a) for a in scales],
             "settings": dataclasses.asdict(settings),
             "redone": redone,
             "counts": dataclasses.asdict(counts),
